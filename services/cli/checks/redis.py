@@ -1,0 +1,163 @@
+"""Is this Redis fit to hold streams? Judged from `INFO`, because managed services refuse `CONFIG GET`."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from services.cli.checks.finding import Finding, failed, ok, skipped, warning
+from services.cli.local.stack import without_password
+from services.worker.dispatcher import queue_name
+from shared.errors import StoreError
+from shared.redis_client import open_client
+from shared.redis_errors import mapping
+from shared.redis_library import Library
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ("check_queue", "check_redis", "eviction", "memory", "persistence", "skew", "version")
+
+_OLDEST_REDIS: Final = (7, 0)
+_OLDEST_VALKEY: Final = (7, 2)
+_SKEW_WARNING_S: Final = 1.0
+_SKEW_FAILURE_S: Final = 30.0
+_ASK_S: Final = 3.0
+_NEED_REDIS: Final = ("redis version", "eviction", "persistence", "memory", "functions", "clock")
+
+Info = Mapping[str, Any]
+
+
+async def check_redis(settings: Settings, *, load: bool) -> Sequence[Finding]:
+    """Every check of the Redis that holds the streams. With `load` the functions are loaded if they are not there."""
+    place = without_password(settings.redis_url)
+    client = open_client(settings.redis_url, timeout_s=min(_ASK_S, settings.redis_timeout_s))
+    try:
+        with mapping():
+            info = await client.info()
+            return [
+                ok("redis", f"answers at {place}"),
+                version(info),
+                eviction(info, is_allowed=settings.allow_eviction),
+                persistence(info),
+                memory(info, budget_bytes=settings.max_total_bytes),
+                await _functions(client, load=load),
+                await _clock(client),
+            ]
+    except StoreError as error:
+        fix = "start it, or set TAILRACE_REDIS_URL; `tailrace up` starts one by itself"
+        unseen = [skipped(name, "needs Redis") for name in _NEED_REDIS]
+        return [failed("redis", f"no answer from {place}: {error.message}", fix), *unseen]
+    finally:
+        await client.aclose()
+
+
+async def check_queue(settings: Settings) -> Finding:
+    """The Redis of the job queue, when it is another one; arq cannot use a cluster."""
+    url = settings.queue_url or settings.redis_url
+    client = open_client(url, timeout_s=min(_ASK_S, settings.redis_timeout_s))
+    try:
+        with mapping():
+            info = await client.info()
+            waiting = await client.zcard(queue_name(settings.prefix))
+    except StoreError as error:
+        fix = "start it, or set TAILRACE_QUEUE_URL (without it the queue is on TAILRACE_REDIS_URL)"
+        return failed("queue", f"no answer from {without_password(url)}: {error.message}", fix)
+    finally:
+        await client.aclose()
+    if int(info.get("cluster_enabled", 0)):
+        return failed("queue", "is a Redis Cluster, which arq cannot use", "set TAILRACE_QUEUE_URL to a single Redis")
+    shared = "shares the Redis of the streams" if settings.streams_and_queue_share_redis else "answers"
+    return ok("queue", f"{shared} at {without_password(url)}; {waiting} jobs wait for a worker")
+
+
+def version(info: Info) -> Finding:
+    """Functions came with Redis 7.0; Valkey names its own version and calls itself Redis 7.2 besides."""
+    is_valkey = info.get("server_name") == "valkey"
+    name, oldest = ("Valkey", _OLDEST_VALKEY) if is_valkey else ("Redis", _OLDEST_REDIS)
+    found = str(info.get("valkey_version" if is_valkey else "redis_version", "0"))
+    if _numbers(found) >= oldest:
+        return ok("redis version", f"{name} {found}")
+    least = ".".join(map(str, oldest))
+    return failed("redis version", f"{name} {found} is older than {least}", "install Redis 7.0 or Valkey 7.2, or newer")
+
+
+def eviction(info: Info, *, is_allowed: bool) -> Finding:
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction":
+        return ok("eviction", policy)
+    fix = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
+    if is_allowed:
+        return warning("eviction", f"{policy}: streams can be lost, as TAILRACE_ALLOW_EVICTION permits", fix)
+    return failed("eviction", f"{policy}: Redis may drop streams that are being read", fix)
+
+
+def persistence(info: Info) -> Finding:
+    """The append-only file keeps all but the last second; a replica keeps a restart from losing everything."""
+    if not int(info.get("aof_enabled", 0)):
+        fix = "CONFIG SET appendonly yes, and the same in redis.conf (appendfsync everysec)"
+        if int(info.get("connected_slaves", 0)):
+            return warning("persistence", "no append-only file; replicas hold the only copies", fix)
+        return failed("persistence", "no append-only file: a restart loses every stream", fix)
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return failed("persistence", "the last write to the append-only file failed", "is the disk of Redis full?")
+    return ok("persistence", "append-only file")
+
+
+def memory(info: Info, *, budget_bytes: int) -> Finding:
+    limit = int(info.get("maxmemory", 0))
+    if limit == 0:
+        return ok("memory", f"no maxmemory; streams use at most {_mib(budget_bytes)} (TAILRACE_MAX_TOTAL_BYTES)")
+    if limit >= budget_bytes:
+        return ok("memory", f"maxmemory {_mib(limit)}, of which streams use at most {_mib(budget_bytes)}")
+    fix = f"CONFIG SET maxmemory {2 * budget_bytes}, or lower TAILRACE_MAX_TOTAL_BYTES"
+    return warning("memory", f"maxmemory {_mib(limit)} is less than the streams may use ({_mib(budget_bytes)})", fix)
+
+
+def skew(offset_s: float) -> Finding:
+    """How far this machine's clock is from that of Redis. Leases are Redis' own, only times shown would be off."""
+    detail = f"{abs(offset_s) * 1000:.0f} ms {'behind' if offset_s > 0 else 'ahead of'} Redis"
+    fix = "synchronise the clocks of this machine and of Redis (chrony, systemd-timesyncd)"
+    if abs(offset_s) >= _SKEW_FAILURE_S:
+        return failed("clock", detail, fix)
+    if abs(offset_s) >= _SKEW_WARNING_S:
+        return warning("clock", detail, fix)
+    return ok("clock", detail)
+
+
+async def _functions(client: "Redis", *, load: bool) -> Finding:
+    library = Library.read()
+    if not await _tried(lambda: library.is_loaded(client)):
+        if not load:
+            fix = "the first call loads them; to do it now: tailrace doctor --load"
+            return warning("functions", f"{library.name} is not loaded", fix)
+        try:
+            await library.load(client)
+        except StoreError as error:
+            return failed(
+                "functions", f"cannot be loaded: {error.message}", "allow the user FUNCTION and FCALL (ACL SETUSER)"
+            )
+    return ok("functions", f"{library.name} is loaded")
+
+
+async def _clock(client: "Redis") -> Finding:
+    before_s = time.time()
+    seconds, micros = await client.time()
+    after_s = time.time()
+    return skew(seconds + micros / 1e6 - (before_s + after_s) / 2)
+
+
+async def _tried(ask: Callable[[], Awaitable[bool]]) -> bool:
+    """An answer that Redis refuses to give (no permission, no such command) counts as no."""
+    try:
+        return await ask()
+    except StoreError:
+        return False
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+
+
+def _mib(amount_bytes: int) -> str:
+    return f"{amount_bytes / 2**20:.0f} MiB"

@@ -1,0 +1,40 @@
+"""Errors as a person at a terminal meets them: one line that says what is wrong, one that says what to do."""
+
+from typing import Final
+
+from shared.errors import TailraceError
+
+__all__ = ("Failure", "hint_for", "hint_of")
+
+_HINTS: Final = {
+    "invalid_configuration": "settings are TAILRACE_* variables and the file TAILRACE_CONFIG names (./tailrace.toml)",
+    "store_unavailable": "is Redis running, and is TAILRACE_REDIS_URL right? `tailrace doctor` looks closer",
+    "store_misused": "`tailrace doctor` says what Redis lacks",
+    "unknown_model": "`curl http://127.0.0.1:8000/v1/providers` lists what is served; name it with --model",
+    "unknown_stream": "a stream is kept for an hour after its end; ids are 32 hex digits",
+    "invalid_cursor": "an event id looks like 1-345.9f2c01ab",
+    "memory_pressure": "finished streams are evicted by and by; try again in a moment",
+}
+
+
+class Failure(TailraceError):
+    """What a command could not do. `hint` says how to get on; empty if the sentence says it all."""
+
+    code = "command_failed"
+    text = "The command failed."
+
+    def __init__(self, message: str | None = None, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def hint_for(error: TailraceError) -> str:
+    """What to do about an error, or nothing."""
+    if isinstance(error, Failure):
+        return error.hint
+    return hint_of(error.code)
+
+
+def hint_of(code: str) -> str:
+    """What to do about an error code, or nothing."""
+    return _HINTS.get(code, "")

@@ -1,0 +1,32 @@
+"""When a crashed child is started again, and when no more."""
+
+import random
+from collections import deque
+from typing import Final
+
+__all__ = ("RestartBudget",)
+
+_WINDOW_S: Final = 60.0
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 8.0
+
+
+class RestartBudget:
+    """At most `most` restarts in any minute, each after a longer wait than the one before."""
+
+    def __init__(self, most: int = 5) -> None:
+        self._most = most
+        self._crashes_s: deque[float] = deque()
+
+    def __repr__(self) -> str:
+        return f"<RestartBudget {len(self._crashes_s)} of {self._most}>"
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds before the restart that follows a crash at `now_s` (any clock); None when the budget is spent."""
+        while self._crashes_s and self._crashes_s[0] <= now_s - _WINDOW_S:
+            self._crashes_s.popleft()
+        if len(self._crashes_s) >= self._most:
+            return None
+        longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** len(self._crashes_s))
+        self._crashes_s.append(now_s)
+        return random.uniform(longest_s / 2, longest_s)

@@ -1,0 +1,103 @@
+"""Composition roots: one edge, one worker or one model in the foreground, from settings to a clean stop."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import Any
+
+from services.cli.exit_code import ExitCode
+from services.cli.failure import Failure
+from shared.settings import Settings
+
+__all__ = ("edge", "model", "worker")
+
+logger = logging.getLogger(__name__)
+
+
+def edge(settings: Settings) -> ExitCode:
+    """Run an edge until SIGTERM or SIGINT. Raises `Failure` if its port is taken or Redis would evict."""
+    _run(_edge(settings), settings, process=f"edge-{settings.edge_port}")
+    return ExitCode.OK
+
+
+def worker(settings: Settings) -> ExitCode:
+    """Run a worker until SIGTERM or SIGINT. Raises `Failure` if Redis would evict."""
+    _run(_worker(settings), settings, process="worker")
+    return ExitCode.OK
+
+
+def model(settings: Settings, host: str, port: int) -> ExitCode:
+    """Serve the built-in model until SIGTERM or SIGINT. Raises `Failure` if it is not installed."""
+    from services.cli.local.model import serve_model
+    from shared.telemetry import configure_logging
+
+    configure_logging(settings, process="model")
+    serve_model(host, port)
+    return ExitCode.OK
+
+
+def _run(main: Coroutine[Any, Any, None], settings: Settings, *, process: str) -> None:
+    import uvloop
+
+    from shared.telemetry import configure_logging
+
+    configure_logging(settings, process=process)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+async def _edge(settings: Settings) -> None:
+    from services.edge.app import create_app
+    from services.edge.server import serve
+    from services.worker.dispatcher import ArqDispatcher, open_queue
+    from shared.keys import Keyspace
+    from shared.redis_client import open_client
+    from shared.redis_store import RedisStore
+    from shared.telemetry import process_registry
+
+    async with AsyncExitStack() as stack:
+        timeout_s = settings.redis_timeout_s
+        store = RedisStore(open_client(settings.redis_url, timeout_s=timeout_s), Keyspace(settings.prefix))
+        stack.push_async_callback(store.aclose)
+        await _refuse_eviction(settings)
+        queue_url = settings.queue_url or settings.redis_url
+        dispatcher = ArqDispatcher(open_queue(queue_url, prefix=settings.prefix, timeout_s=timeout_s))
+        stack.push_async_callback(dispatcher.aclose)
+        app = create_app(settings, store, dispatcher, registry=process_registry(), version=version("tailrace"))
+        try:
+            await serve(app, settings)
+        except OSError as error:
+            place = f"{settings.edge_host}:{settings.edge_port}"
+            raise Failure(f"cannot listen on {place}: {error.strerror}", hint="tailrace edge --port …") from error
+
+
+async def _worker(settings: Settings) -> None:
+    from services.worker.runner import run
+    from shared.telemetry import process_registry
+
+    await _refuse_eviction(settings)
+    await run(settings, registry=process_registry())
+
+
+async def _refuse_eviction(settings: Settings) -> None:
+    """A Redis that evicts loses streams in silence, so nothing runs on it unasked. One that is down may come later."""
+    from services.cli.checks.redis import eviction
+    from shared.errors import StoreError
+    from shared.redis_client import open_client
+    from shared.redis_errors import mapping
+
+    client = open_client(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    try:
+        with mapping():
+            finding = eviction(await client.info("memory"), is_allowed=settings.allow_eviction)
+    except StoreError as error:
+        logger.warning("Redis does not answer yet: %s", error.text)
+        return
+    finally:
+        await client.aclose()
+    if finding.status == "failed":
+        raise Failure(finding.detail, hint=f"{finding.fix}; or TAILRACE_ALLOW_EVICTION=1")
+    if finding.status == "warning":
+        logger.warning(finding.detail)

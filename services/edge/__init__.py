@@ -1,0 +1,3 @@
+"""The edge: HTTP in front of the log. Stateless; any edge serves any stream at any cursor."""
+
+__all__ = ()

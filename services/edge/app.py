@@ -1,0 +1,58 @@
+"""The edge as an ASGI application. Everything is built in the lifespan and owned by one exit stack."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from services.edge import operations, pages, problems, routes
+from services.edge.hub import Hub
+from services.edge.streams import Streams
+from services.edge.tail import Tail
+from shared.dispatch import Dispatcher
+from shared.settings import Settings
+from shared.store import Store
+from shared.telemetry import Metrics
+
+__all__ = ("create_app",)
+
+_DESCRIPTION = """\
+Completion streams that cannot be lost. `POST /v1/streams` asks a model; `GET /v1/streams/{id}/events` reads the answer
+as server-sent events or NDJSON, from any edge, from any cursor. Every event has an id; send the last one you saw as
+`Last-Event-ID` and you get exactly what you lack."""
+
+
+def create_app(
+    settings: Settings, store: Store, dispatcher: Dispatcher, *, registry: CollectorRegistry, version: str = "0.1.0"
+) -> FastAPI:
+    """The application over a store and a dispatcher, which stay the caller's to close."""
+    metrics = Metrics.on(registry)
+    hub = Hub(store, settings, metrics)
+    tail = Tail(hub, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(hub.run(), name="hub"), group.create_task(tail.run(), name="tail")]
+            yield
+            for task in tasks:
+                task.cancel()
+
+    app = FastAPI(
+        title="Tailrace",
+        version=version,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+    )
+    app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
+    app.state.hub, app.state.tail = hub, tail
+    app.state.streams = Streams(store, dispatcher, hub, settings)
+    app.include_router(routes.router)
+    app.include_router(operations.router)
+    problems.install(app)
+    pages.install(app)
+    return app

@@ -1,0 +1,66 @@
+"""A run of contiguous events, framed once for each wire however many readers follow."""
+
+from collections.abc import Mapping, Sequence
+
+from services.edge.wire import Wire, chunk
+from shared.events import LogEntry
+from shared.position import EventId
+from shared.slicing import after
+
+__all__ = ("Batch",)
+
+
+class Batch:
+    """Events `entries`, from offset `start` to offset `end`; `nonces` names the attempts for event ids."""
+
+    __slots__ = ("_chunked", "_frames", "_nonces", "end", "entries", "start")
+
+    def __init__(self, entries: Sequence[LogEntry], nonces: Mapping[int, str]) -> None:
+        self.entries = entries
+        self.start = entries[0].start
+        self.end = entries[-1].position.offset
+        self._nonces = nonces
+        self._frames: dict[str, bytes] = {}
+        self._chunked: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.start}..{self.end} events={len(self.entries)}>"
+
+    @property
+    def cursor(self) -> EventId:
+        """Where a reader is after this batch."""
+        return self._id(self.entries[-1])
+
+    @property
+    def is_last(self) -> bool:
+        return self.entries[-1].event.is_terminal
+
+    @property
+    def size_bytes(self) -> int:
+        """About what the batch and its frames hold in memory."""
+        return sum(160 + 2 * len(entry.event.value) for entry in self.entries)
+
+    def frames(self, wire: Wire) -> bytes:
+        framed = self._frames.get(wire.name)
+        if framed is None:
+            framed = self._frames[wire.name] = b"".join(
+                [wire.frame(str(self._id(entry)), entry.event.data()) for entry in self.entries]
+            )
+        return framed
+
+    def chunked(self, wire: Wire) -> bytes:
+        """The frames inside one HTTP/1.1 chunk."""
+        ready = self._chunked.get(wire.name)
+        if ready is None:
+            ready = self._chunked[wire.name] = chunk(self.frames(wire))
+        return ready
+
+    def after(self, offset: int) -> "Batch | None":
+        """What of this batch a reader at `offset` has yet to see; a cursor inside an event gets its exact rest."""
+        if offset <= self.start:
+            return self
+        rest = [part for entry in self.entries if (part := after(entry, offset))]
+        return Batch(rest, self._nonces) if rest else None
+
+    def _id(self, entry: LogEntry) -> EventId:
+        return EventId(entry.position, self._nonces[entry.position.attempt])

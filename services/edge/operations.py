@@ -1,0 +1,40 @@
+"""Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from services.edge.problems import problem
+from shared.errors import StoreError
+from shared.events import json_line
+
+__all__ = ("router",)
+
+router = APIRouter()
+
+
+@router.get("/livez", response_class=Response)
+async def livez() -> Response:
+    """The process answers. Never touches Redis: a broken Redis is no reason to restart an edge."""
+    return Response(json_line({"alive": True}), media_type="application/json")
+
+
+@router.get("/readyz", response_class=Response, responses={503: {"description": "Not ready; the body says why."}})
+async def readyz(request: Request) -> Response:
+    """Whether a load balancer should send readers here."""
+    state = request.app.state
+    if state.streams.is_draining:
+        return problem(503, "draining", "This edge is going away.", retryable=True)
+    try:
+        await state.store.ping()
+    except StoreError as error:
+        return problem(503, error.code, error.text, retryable=True)
+    if not state.tail.is_healthy:
+        return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
+    return Response(json_line({"ready": True}), media_type="application/json")
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus text format."""
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

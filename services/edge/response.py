@@ -1,0 +1,64 @@
+"""The response whose body is a stream."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.edge.outlet import AsgiOutlet, Disconnected, SlowReader, outlet_for
+from services.edge.reader import Reader
+from shared.telemetry import Metrics
+
+__all__ = ("EventStream",)
+
+# `no-transform` keeps compressing proxies away, X-Accel-Buffering keeps nginx from collecting events.
+_HEADERS: Final = {
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+}
+
+
+class EventStream(Response):
+    """Runs a reader over the connection; ends when the reader does, or when its peer has left."""
+
+    def __init__(
+        self, reader: Reader, *, send_timeout_s: float, metrics: Metrics, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self._reader = reader
+        self._send_timeout_s = send_timeout_s
+        self._metrics = metrics
+        self._head = {"content-type": reader.wire.media_type, **_HEADERS, **(headers or {})}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outlet = outlet_for(scope, receive, send, timeout_s=self._send_timeout_s, on_stall=self._reader.stall)
+        try:
+            await outlet.start([(name.encode(), value.encode("latin-1")) for name, value in self._head.items()])
+            if isinstance(outlet, AsgiOutlet):
+                await self._run_watched(outlet, receive)
+            else:
+                await self._reader.run(outlet)
+        except SlowReader:
+            self._metrics.slow_readers_cut.inc()
+        except Disconnected:
+            return
+
+    async def _run_watched(self, outlet: AsgiOutlet, receive: Receive) -> None:
+        """Without the connection at hand, a task has to wait for the news that the peer has left."""
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(self._watch(receive))
+            try:
+                await self._reader.run(outlet)
+            except Disconnected:
+                return
+            finally:
+                watcher.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        self._reader.disconnect()

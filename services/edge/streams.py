@@ -1,0 +1,211 @@
+"""What the routes do, free of HTTP: create, open, look at, cancel and delete streams on behalf of a caller."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from services.edge.assembly import assemble
+from services.edge.caller import Caller
+from services.edge.hub import Hub
+from services.edge.reader import PAGE_EVENTS, Reader
+from services.edge.resume import at_end, step
+from services.edge.schemas import CreateStream
+from services.edge.wire import Wire
+from shared.content import Content
+from shared.dispatch import Dispatcher
+from shared.errors import (
+    Draining,
+    IdempotencyConflict,
+    InvalidBody,
+    StoreError,
+    StreamDeleted,
+    StreamExpired,
+    UnknownModel,
+    UnknownStream,
+)
+from shared.keys import derived_id, is_stream_id, new_id
+from shared.lineage import Reset
+from shared.position import NONCE_CHARS, START, EventId
+from shared.settings import Settings
+from shared.store import CancelReply, Created, Exists, Gone, Listing, Meta, NewStream, Snapshot, Store
+
+__all__ = ("NOW", "CreatedStream", "Streams")
+
+logger = logging.getLogger(__name__)
+
+# The cursor of a reader that only wants what is yet to come.
+NOW = "now"
+_NOT_FOR_THE_PROVIDER = {"metadata", "on_interruption"}
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedStream:
+    """`is_new` is false when an idempotency key led to a stream that was there already."""
+
+    id: str
+    status: str
+    is_new: bool
+
+
+class Streams:
+    """The edge's operations. Every look-up compares the tenant; a foreign stream is an unknown one."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, hub: Hub, settings: Settings) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._hub = hub
+        self._settings = settings
+        self._secret: bytes | None = None
+        self.is_draining = False
+
+    async def create(
+        self, caller: Caller, wanted: CreateStream, *, raw: bytes, idempotency_key: str | None
+    ) -> CreatedStream:
+        """Raises `UnknownModel`, `InvalidBody`, `IdempotencyConflict`, `Draining` or `StoreError`."""
+        self._refuse_if_draining()
+        if not self._settings.providers_of(wanted.model):
+            raise UnknownModel
+        if len(wanted.messages) > self._settings.max_messages:
+            raise InvalidBody(f"messages: more than {self._settings.max_messages}")
+        new = NewStream(
+            id=await self._id_for(caller, idempotency_key),
+            tenant=caller.tenant,
+            model=wanted.model,
+            request=_for_the_provider(wanted),
+            digest=hashlib.sha256(raw).hexdigest(),
+            metadata=orjson.dumps(wanted.metadata),
+            interruption=wanted.on_interruption,
+            dispatch_ms=round(self._settings.dispatch_s * 1000),
+        )
+        match await self._store.create(new, self._settings.retention):
+            case Created():
+                self._hub.metrics.streams_created.inc()
+                await self._dispatch(new.id)
+                return CreatedStream(new.id, "queued", is_new=True)
+            case Exists(digest, status, tenant):
+                if tenant != caller.tenant or digest != new.digest:
+                    raise IdempotencyConflict
+                return CreatedStream(new.id, status, is_new=False)
+            case Gone():
+                raise StreamExpired("The stream of this Idempotency-Key has expired.")
+
+    async def open(self, caller: Caller, stream_id: str, cursor_text: str | None, wire: Wire) -> Reader | None:
+        """A reader at the cursor; None when the stream is over and the cursor at its end."""
+        self._refuse_if_draining()
+        cursor = None if cursor_text in (None, NOW) else EventId.parse(cursor_text or "")
+        after = cursor or EventId(START, None)
+        snapshot = await self._snapshot(caller, stream_id, after)
+        if cursor_text == NOW:
+            after = snapshot.meta.lineage.event_id(snapshot.meta.tail) if snapshot.meta.attempt else after
+            snapshot = Snapshot(snapshot.meta, ())
+        elif cursor is not None:
+            self._count_resume(cursor, snapshot)
+        if at_end(after, snapshot) and cursor_text is not None:
+            return None
+        return Reader(self._hub, snapshot, after, wire=wire, is_fresh=cursor is None)
+
+    async def state(self, caller: Caller, stream_id: str) -> Mapping[str, Any]:
+        """The stream and its message so far, in the shape of `StreamState`."""
+        await self._meta(caller, stream_id)
+        whole = await assemble(self._store, stream_id)
+        if whole is None:
+            raise UnknownStream
+        return _state(whole.meta, whole.content)
+
+    async def cancel(self, caller: Caller, stream_id: str, *, attempt: int | None) -> CancelReply:
+        await self._meta(caller, stream_id)
+        nonce = secrets.token_hex(NONCE_CHARS // 2)
+        return await self._store.cancel(stream_id, attempt=attempt, nonce=nonce, retention=self._settings.retention)
+
+    async def delete(self, caller: Caller, stream_id: str) -> None:
+        await self._meta(caller, stream_id)
+        await self._store.delete(stream_id, self._settings.retention)
+        self._hub.vanish(stream_id)
+
+    async def listing(
+        self, caller: Caller, *, status: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[Mapping[str, Any]], str | None]:
+        page: Listing = await self._store.listing(caller.tenant, status=status, limit=limit, cursor=cursor)
+        return [_state(meta, None) for meta in page.streams], page.next
+
+    async def statistics(self) -> Mapping[str, Any]:
+        return {
+            "streams": dict(await self._store.statistics()),
+            "edge": {"readers": len(self._hub.readers), "feeds": len(self._hub.feeds)},
+        }
+
+    def _refuse_if_draining(self) -> None:
+        if self.is_draining:
+            raise Draining
+
+    async def _id_for(self, caller: Caller, idempotency_key: str | None) -> str:
+        if idempotency_key is None:
+            return new_id(buckets=self._settings.buckets)
+        if self._secret is None:
+            configured = self._settings.secret
+            self._secret = configured.get_secret_value().encode() if configured else await self._store.secret()
+        return derived_id(self._secret, caller.tenant, idempotency_key, buckets=self._settings.buckets)
+
+    async def _dispatch(self, stream_id: str) -> None:
+        try:
+            await self._dispatcher.dispatch(stream_id)
+        except StoreError as error:
+            # The stream is in the lease index with a dispatch deadline: the sweeper will find it.
+            logger.warning("stream %s was not queued: %s", stream_id, error.message)
+
+    async def _meta(self, caller: Caller, stream_id: str) -> Meta:
+        meta = await self._store.meta(stream_id) if is_stream_id(stream_id) else None
+        if meta is None or meta.tenant != caller.tenant:
+            raise await self._absence(caller, stream_id)
+        return meta
+
+    async def _snapshot(self, caller: Caller, stream_id: str, cursor: EventId) -> Snapshot:
+        if not is_stream_id(stream_id):
+            raise UnknownStream
+        snapshot = await self._store.read(stream_id, cursor.position, limit=PAGE_EVENTS)
+        if snapshot is None or snapshot.meta.tenant != caller.tenant:
+            raise await self._absence(caller, stream_id)
+        return snapshot
+
+    async def _absence(self, caller: Caller, stream_id: str) -> UnknownStream | StreamExpired:
+        """Why there is no such stream for this caller: unknown and foreign look the same."""
+        tombstone = await self._store.tombstone(stream_id) if is_stream_id(stream_id) else None
+        if tombstone is None or tombstone.tenant != caller.tenant or await self._store.meta(stream_id) is not None:
+            return UnknownStream()
+        gone = StreamDeleted if tombstone.deleted else StreamExpired
+        return gone(gone_ms=tombstone.gone_ms)
+
+    def _count_resume(self, cursor: EventId, snapshot: Snapshot) -> None:
+        verdict = step(cursor, snapshot)
+        outcome = "reset" if isinstance(verdict, Reset) else type(verdict).__name__.lower()
+        self._hub.metrics.resumes.labels(outcome=outcome).inc()
+
+
+def _for_the_provider(wanted: CreateStream) -> bytes:
+    return orjson.dumps(wanted.model_dump(exclude_unset=True, exclude=_NOT_FOR_THE_PROVIDER))
+
+
+def _state(meta: Meta, content: Content | None) -> Mapping[str, Any]:
+    return {
+        "id": meta.id,
+        "status": meta.status,
+        "model": meta.model,
+        "provider": meta.provider or None,
+        "attempt": meta.attempt,
+        "position": str(meta.lineage.event_id(meta.tail)) if meta.attempt else None,
+        "content": content.parts() if content else None,
+        "usage": meta.usage,
+        "finish_reason": meta.finish_reason or None,
+        "error": meta.error,
+        "created_ms": meta.created_ms,
+        "started_ms": meta.started_ms or None,
+        "first_ms": meta.first_ms or None,
+        "finished_ms": meta.finished_ms or None,
+        "expires_ms": meta.expires_ms or None,
+        "metadata": meta.metadata,
+    }

@@ -1,0 +1,118 @@
+"""The shared tail: two connections to Redis for all streams that readers of this edge follow.
+
+Active streams are *hot*: one XREAD over them, paced, so that one call brings many streams' news. Streams that have been
+quiet for a second are *cold*: one blocking XREAD waits on all of them and is sent again only once a second or when one
+speaks up. So the cost follows the news, not the number of streams; and a join needs no interruption, because
+whatever is not in the blocked call is hot.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from services.edge.hub import Hub
+from shared.errors import StoreError
+from shared.position import Position
+from shared.settings import Settings
+from shared.store import Tailer
+
+__all__ = ("Tail",)
+
+logger = logging.getLogger(__name__)
+
+_QUIET_S = 1.0
+_COLD_BLOCK_MS = 1000
+_CHECK_S = 1.0
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
+
+
+class Tail:
+    """Reads for the hub until cancelled. `is_healthy` says whether the last read succeeded."""
+
+    def __init__(self, hub: Hub, settings: Settings) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._cold: Mapping[str, Position] = {}
+        self.is_healthy = True
+
+    def __repr__(self) -> str:
+        return f"<Tail hot={len(self._hub.feeds) - len(self._cold)} cold={len(self._cold)} healthy={self.is_healthy}>"
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(self._read_hot))
+            group.create_task(self._keep(self._read_cold))
+            group.create_task(self._check_presence())
+
+    async def _keep(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
+        """Read for ever on a connection of its own; after a failure, a new connection and a look at every feed."""
+        pause_s = 0.0
+        while True:
+            tailer = self._hub.store.tailer()
+            try:
+                if pause_s:
+                    await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                    await self._recheck()
+                while True:
+                    await read(tailer)
+                    self.is_healthy, pause_s = True, 0.0
+            except StoreError as error:
+                self._hub.metrics.store_errors.labels(code=error.code).inc()
+                if self.is_healthy:
+                    logger.warning("the tail lost Redis: %s", error.message)
+                self.is_healthy = False
+                pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
+            finally:
+                await tailer.aclose()
+
+    async def _read_hot(self, tailer: Tailer) -> None:
+        hot = [stream_id for stream_id in self._hub.feeds if stream_id not in self._cold]
+        if not hot:
+            self._hub.joined.clear()
+            await self._hub.joined.wait()
+            return
+        await self._read(tailer, hot, block_ms=None)
+        await asyncio.sleep(self._settings.tail_pace_s)
+
+    async def _read_cold(self, tailer: Tailer) -> None:
+        quiet = asyncio.get_running_loop().time() - _QUIET_S
+        self._cold = self._hub.cursors([feed.id for feed in self._hub.feeds.values() if feed.quiet_since < quiet])
+        if not self._cold:
+            await asyncio.sleep(_QUIET_S / 4)
+            return
+        try:
+            await self._read(tailer, list(self._cold), block_ms=_COLD_BLOCK_MS)
+        finally:
+            self._cold = {}
+            self._hub.joined.set()
+
+    async def _read(self, tailer: Tailer, stream_ids: Sequence[str], *, block_ms: int | None) -> None:
+        cursors = self._hub.cursors(stream_ids)
+        if not cursors:
+            return
+        news = await tailer.read(cursors, count=self._settings.tail_count, block_ms=block_ms)
+        self._hub.metrics.tail_reads.inc()
+        if news:
+            self._hub.metrics.tail_entries.inc(sum(map(len, news.values())))
+            await self._hub.deliver(news)
+
+    async def _recheck(self) -> None:
+        for feed in list(self._hub.feeds.values()):
+            await self._hub.recheck(feed)
+
+    async def _check_presence(self) -> None:
+        """XREAD says nothing of a key that was deleted, so look whether the silent streams are still there."""
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            quiet = asyncio.get_running_loop().time() - _QUIET_S
+            silent = [feed.id for feed in self._hub.feeds.values() if feed.quiet_since < quiet]
+            if not silent:
+                continue
+            try:
+                there = set(await self._hub.store.present(silent))
+            except StoreError:
+                continue  # the reading tasks see the same failure, count it and recover from it
+            for stream_id in silent:
+                if stream_id not in there:
+                    self._hub.vanish(stream_id)

@@ -1,0 +1,4 @@
+// @ts-check
+import { Chat } from './chat.js';
+
+new Chat().start();

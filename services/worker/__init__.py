@@ -1,0 +1,3 @@
+"""The writers: they pull completions from providers and append them to streams."""
+
+__all__ = ()

@@ -1,0 +1,110 @@
+"""One appender for all streams of a worker: one pipeline in flight, and whatever arrives meanwhile shares the next.
+
+Group commit: nothing waits while Redis is idle, and under load batches grow by themselves.
+"""
+
+import asyncio
+import logging
+import random
+
+from services.worker.writer import StoreStalled, Writer
+from shared.errors import StoreError
+from shared.settings import Settings
+from shared.store import AppendReply, Store
+from shared.telemetry import Metrics
+
+__all__ = ("Appender",)
+
+logger = logging.getLogger(__name__)
+
+# Appends of one pipeline. More would only make the first of them wait for the last.
+_MAX_APPENDS = 256
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 1.0
+
+
+class Appender:
+    """Sends what writers have, until cancelled."""
+
+    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._dirty: dict[Writer, None] = {}
+        self._wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Appender dirty={len(self._dirty)}>"
+
+    def open(self, stream_id: str, *, attempt: int, nonce: str, tail: int) -> Writer:
+        """A writer whose events this appender sends."""
+        return Writer(
+            stream_id,
+            attempt=attempt,
+            nonce=nonce,
+            tail=tail,
+            max_bytes=self._settings.worker_buffer_bytes,
+            notify=self._notify,
+        )
+
+    async def run(self) -> None:
+        pause_s = 0.0
+        while True:
+            await self._wake.wait()
+            if self._settings.flush_ms and not pause_s:
+                await self._linger()
+            writers = self._take()
+            if not writers:
+                continue
+            failed = await self._send(writers)
+            pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S) if failed else 0.0
+            if failed:
+                # Only the streams that were refused come again later; a pause for all keeps a sick Redis from a storm.
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+    def _notify(self, writer: Writer) -> None:
+        self._dirty[writer] = None
+        self._wake.set()
+
+    async def _linger(self) -> None:
+        """Let deltas gather, unless somebody's first one is among them."""
+        if all(writer.tail > 0 for writer in self._dirty):
+            await asyncio.sleep(self._settings.flush_ms / 1000)
+
+    def _take(self) -> list[Writer]:
+        taken = [writer for writer in list(self._dirty)[:_MAX_APPENDS] if self._dirty.pop(writer, 0) is None]
+        if not self._dirty:
+            self._wake.clear()
+        return [writer for writer in taken if writer.has_work]
+
+    async def _send(self, writers: list[Writer]) -> bool:
+        """One pipeline of appends. Answers whether any was refused in a way that may pass."""
+        appends = [writer.next_append() for writer in writers]
+        replies: list[AppendReply | Exception]
+        try:
+            replies = list(await self._store.append(appends, self._settings.retention))
+        except StoreError as error:
+            replies = [error] * len(writers)
+        failed = False
+        for writer, append, reply in zip(writers, appends, replies, strict=True):
+            self._metrics.append_batch_events.observe(len(append.events))
+            self._metrics.appends.labels(answer=type(reply).__name__.lower()).inc()
+            writer.settle(reply)
+            failed |= isinstance(reply, Exception) and self._is_retrying(writer, reply)
+            if writer.has_work:
+                self._notify(writer)
+        return failed
+
+    def _is_retrying(self, writer: Writer, error: Exception) -> bool:
+        """Whether the writer goes on after a refusal; too many seconds of them end it."""
+        if isinstance(error, StoreError):
+            self._metrics.store_errors.labels(code=error.code).inc()
+        if not writer.has_work:
+            return False
+        now = asyncio.get_running_loop().time()
+        if writer.failing_since is None:
+            writer.failing_since = now
+            logger.warning("append refused: %s", error, extra={"stream": writer.id})
+        if now - writer.failing_since > self._settings.store_stall_s:
+            writer.fail(StoreStalled())
+            return False
+        return True

@@ -1,0 +1,148 @@
+"""The one place that touches aiohttp: a session, one request, the bytes of its response, what its exceptions mean.
+
+aiohttp's exceptions hold addresses and the peer's words. They are not chained to ours: only the name of the class goes
+along, as a note.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+
+from services.worker.watchdog import Watchdog
+from shared.errors import (
+    ProviderError,
+    ProviderFailed,
+    ProviderMalformed,
+    ProviderStalled,
+    ProviderTruncated,
+    ProviderUnreachable,
+)
+
+__all__ = ("HttpRequest", "ResponseBody", "new_session", "respond")
+
+# Half of this is what a stream may hold unread before its provider is made to wait.
+_READ_BUFFER_BYTES: Final = 64 * 1024
+# Common servers drop an idle connection after 5 s; a POST that meets such an end cannot be repeated blindly.
+_KEEP_ALIVE_S: Final = 4.0
+
+_Meaning = tuple[tuple[type[Exception], type[ProviderError]], ...]
+
+# First match wins, so subclasses stand before their bases.
+_BEFORE_RESPONSE: Final[_Meaning] = (
+    (aiohttp.ConnectionTimeoutError, ProviderUnreachable),
+    (TimeoutError, ProviderStalled),
+    (aiohttp.ClientResponseError, ProviderMalformed),
+    (aiohttp.ClientPayloadError, ProviderTruncated),
+    (aiohttp.ClientConnectionError, ProviderUnreachable),
+    (aiohttp.InvalidURL, ProviderUnreachable),
+    (aiohttp.ClientError, ProviderFailed),
+    (OSError, ProviderUnreachable),
+)
+_IN_RESPONSE: Final[_Meaning] = (
+    (TimeoutError, ProviderStalled),
+    (HttpProcessingError, ProviderMalformed),
+    (aiohttp.ClientError, ProviderTruncated),
+    (OSError, ProviderTruncated),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One call to a provider. Its deadline for a connection includes name look-up and TLS."""
+
+    method: str
+    url: str = field(repr=False)
+    connect_timeout_s: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+def new_session() -> aiohttp.ClientSession:
+    """The session that all providers of a process share; closed by whoever composes the process.
+
+    No limit on connections (`max_jobs` is the limit), no cookies (they would tie tenants together), no compression
+    (a compressor between us and a token only adds delay), no timeouts (each request has its own).
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": "identity", "User-Agent": "tailrace"},
+        timeout=aiohttp.ClientTimeout(),
+        read_bufsize=_READ_BUFFER_BYTES,
+    )
+
+
+async def respond(
+    session: aiohttp.ClientSession, request: HttpRequest, *, limit: asyncio.Timeout
+) -> aiohttp.ClientResponse:
+    """Send, and return the response as soon as its headers are there. The caller may expire `limit` to break it off.
+
+    Redirects are not followed: the operator's key goes to the operator's address only.
+    """
+    with _meaning(_BEFORE_RESPONSE):
+        async with limit:
+            return await session.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(connect=request.connect_timeout_s),
+            )
+
+
+class ResponseBody:
+    """The bytes of a response as they come in. Each wait has a deadline; closing cuts the connection at once."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._content = response.content
+        self._watchdog = Watchdog(self._expire)
+
+    async def read(self, *, deadline: float) -> bytes:
+        """What has come in, `b""` at the end. Raises `ProviderStalled`, `ProviderTruncated`, `ProviderMalformed`."""
+        self._watchdog.watch(deadline)
+        try:
+            with _meaning(_IN_RESPONSE):
+                return await self._content.readany()
+        except ProviderError:
+            if rest := self._unread():
+                return rest
+            raise
+        finally:
+            self._watchdog.rest()
+
+    def close(self, *, reuse: bool = False) -> None:
+        """Cut the connection, or with `reuse` give it back if the response was read to its very end."""
+        self._watchdog.close()
+        if reuse:
+            self._response.release()
+        else:
+            self._response.close()
+
+    def _unread(self) -> bytes:
+        # aiohttp raises before it hands out the bytes that came ahead of the failure, and tokens would be lost. It has
+        # no public way to get at them; `test_bytes_before_a_cut_are_not_lost` notices when this one goes.
+        return self._content._read_nowait(-1)
+
+    def _expire(self) -> None:
+        self._content.set_exception(TimeoutError())
+
+
+@contextmanager
+def _meaning(table: _Meaning) -> Iterator[None]:
+    try:
+        yield
+    except tuple(kind for kind, _ in table) as error:
+        raise _translated(error, table) from None
+
+
+def _translated(error: Exception, table: _Meaning) -> ProviderError:
+    meant = next(ours for foreign, ours in table if isinstance(error, foreign))()
+    meant.add_note(type(error).__name__)
+    return meant

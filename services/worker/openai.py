@@ -1,0 +1,241 @@
+"""The OpenAI chat-completions dialect over HTTP; also spoken by llama.cpp, vLLM, Ollama, OpenRouter and many more."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import inf
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from services.worker.http import HttpRequest, ResponseBody, respond
+from services.worker.openai_chunks import ChunkReader
+from services.worker.openai_errors import error_of_object, error_of_status
+from services.worker.provider import CompletionRequest, Outcome
+from shared.errors import ProviderAuth, ProviderError, ProviderMalformed, ProviderStalled, ProviderTruncated
+from shared.events import Event
+from shared.settings import ProviderSettings
+
+__all__ = ("OPTIONS", "OpenAIProvider", "OpenAIStream", "request_body")
+
+# What a caller may set. Everything else stays here: `n` would multiply the answer, `stream` is ours.
+OPTIONS: Final = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "max_completion_tokens",
+        "max_tokens",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "stop",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+        "verbosity",
+    }
+)
+
+# How long after the finish reason the usage chunk and `[DONE]` may take. Then the answer is whole without them.
+_TRAILER_S: Final = 5.0
+# An error body larger than this is no error object.
+_MAX_ERROR_BYTES: Final = 64 * 1024
+
+_TOO_LONG: Final = "The model provider took longer than a whole answer may take."
+_NO_KEY: Final = "The key of the model provider is not configured."
+
+
+class OpenAIProvider:
+    """One configured provider. The key is looked up in `environment` for each request and kept nowhere."""
+
+    def __init__(
+        self, settings: ProviderSettings, session: aiohttp.ClientSession, *, environment: Mapping[str, str]
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._environment = environment
+
+    def __repr__(self) -> str:
+        return f"<OpenAIProvider {self.name}>"
+
+    @property
+    def name(self) -> str:
+        return self._settings.name
+
+    @property
+    def settings(self) -> ProviderSettings:
+        return self._settings
+
+    def stream(self, request: CompletionRequest) -> "OpenAIStream":
+        return OpenAIStream(self, request)
+
+    async def respond(self, request: CompletionRequest, *, limit: asyncio.Timeout) -> aiohttp.ClientResponse:
+        """Ask for a completion; the response is the caller's to close."""
+        body = request_body(request, include_usage=self._settings.include_usage)
+        headers = {"Accept": "text/event-stream", "Content-Type": "application/json"}
+        return await self._send("POST", "/chat/completions", headers=headers, body=body, limit=limit)
+
+    async def probe(self) -> None:
+        """Ask for the list of models, within the connect timeout. A provider without that list passes."""
+        limit = asyncio.timeout(self._settings.connect_timeout_s)
+        response = await self._send("GET", "/models", headers={}, body=None, limit=limit)
+        response.close()
+        if response.status not in {200, 404, 405}:
+            raise error_of_status(response.status, response.headers)
+
+    async def _send(
+        self, method: str, path: str, *, headers: dict[str, str], body: bytes | None, limit: asyncio.Timeout
+    ) -> aiohttp.ClientResponse:
+        url = self._settings.base_url + path
+        headers |= _credentials(self._settings, self._environment)
+        request = HttpRequest(method, url, self._settings.connect_timeout_s, headers, body)
+        return await respond(self._session, request, limit=limit)
+
+
+class OpenAIStream:
+    """One answer. See `CompletionStream` for what is guaranteed.
+
+    The first token is the first event, the next token the next event: comments, role chunks and a drip of
+    single bytes are no sign of life.
+    """
+
+    def __init__(self, provider: OpenAIProvider, request: CompletionRequest) -> None:
+        self._provider = provider
+        self._request: CompletionRequest | None = request
+        self._chunks = ChunkReader()
+        self._opening: asyncio.Timeout | None = None
+        self._body: ResponseBody | None = None
+        self._outcome: Outcome | None = None
+        self._has_begun = False
+        self._first_s = self._last_s = self._trailer_s = inf
+
+    def __repr__(self) -> str:
+        state = "new" if self._body is None else "ended" if self._outcome else "open"
+        return f"<OpenAIStream {self._provider.name} {state}>"
+
+    @property
+    def has_begun(self) -> bool:
+        return self._has_begun
+
+    @property
+    def usage(self) -> dict[str, int] | None:
+        return self._chunks.usage
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self._outcome
+
+    async def open(self) -> None:
+        """Send the request. Raises every `ProviderError`; the connection is closed then."""
+        request, self._request = self._request, None
+        if request is None:
+            raise ProviderTruncated
+        settings, now = self._provider.settings, asyncio.get_running_loop().time()
+        self._first_s, self._last_s = now + settings.first_token_timeout_s, now + settings.total_timeout_s
+        self._opening = asyncio.timeout_at(self._deadline())
+        try:
+            response = await self._provider.respond(request, limit=self._opening)
+        finally:
+            self._opening = None
+        self._body = ResponseBody(response)
+        try:
+            await self._check(response, self._body)
+        except BaseException:
+            self._body.close()
+            raise
+
+    async def read(self) -> Sequence[Event] | None:
+        if self._body is None:
+            raise RuntimeError("a stream is read between open and aclose")
+        deadline = self._deadline()
+        while not self._chunks.ended:
+            data = await self._more(self._body, deadline)
+            if not data:
+                break
+            events = self._chunks.feed(data)
+            if events:
+                self._has_begun = True
+                return events
+        events = self._chunks.finish()
+        self._outcome = self._chunks.outcome
+        return events or None
+
+    async def aclose(self) -> None:
+        self._request = None
+        if self._opening is not None and not self._opening.expired():
+            self._opening.reschedule(0)
+        if self._body is not None:
+            self._body.close(reuse=self._chunks.ended)
+
+    async def _check(self, response: aiohttp.ClientResponse, body: ResponseBody) -> None:
+        if response.status != HTTPStatus.OK:
+            raise error_of_status(response.status, response.headers)
+        if response.content_type == "application/json":
+            raise _error_of_body(await self._start_of(body))
+        if response.content_type != "text/event-stream":
+            raise ProviderMalformed
+
+    async def _start_of(self, body: ResponseBody) -> bytes:
+        start = b""
+        while len(start) <= _MAX_ERROR_BYTES and (data := await body.read(deadline=self._deadline())):
+            start += data
+        return start
+
+    async def _more(self, body: ResponseBody, deadline: float) -> bytes:
+        """More bytes; none when a finished answer lacks only its trailer."""
+        finished = self._chunks.finish_reason is not None
+        try:
+            return await body.read(deadline=min(deadline, self._trailer()) if finished else deadline)
+        except ProviderError as error:
+            if finished:
+                return b""
+            if isinstance(error, ProviderStalled) and asyncio.get_running_loop().time() >= self._last_s:
+                raise ProviderStalled(_TOO_LONG) from None
+            raise
+
+    def _deadline(self) -> float:
+        if not self._has_begun:
+            return min(self._first_s, self._last_s)
+        next_s = asyncio.get_running_loop().time() + self._provider.settings.next_token_timeout_s
+        return min(next_s, self._last_s)
+
+    def _trailer(self) -> float:
+        """When the wait for usage and `[DONE]` ends. It begins once, so that endless chatter is cut off too."""
+        if self._trailer_s == inf:
+            self._trailer_s = asyncio.get_running_loop().time() + _TRAILER_S
+        return self._trailer_s
+
+
+def request_body(request: CompletionRequest, *, include_usage: bool) -> bytes:
+    """The JSON to send: the caller's known options, and what makes it a stream."""
+    fields: dict[str, Any] = {name: value for name, value in request.options.items() if name in OPTIONS}
+    fields |= {"model": request.model, "messages": request.messages, "stream": True}
+    if include_usage:
+        fields["stream_options"] = {"include_usage": True}
+    return orjson.dumps(fields)
+
+
+def _credentials(settings: ProviderSettings, environment: Mapping[str, str]) -> dict[str, str]:
+    if settings.api_key_env is None:
+        return {}
+    key = (settings.api_key(environment) or "").strip()
+    # A key with a line end inside would make aiohttp raise an error that quotes it.
+    if not key or not key.isascii() or not key.isprintable():
+        raise ProviderAuth(_NO_KEY)
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _error_of_body(body: bytes) -> ProviderError:
+    """The error behind JSON where a stream was due."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ProviderMalformed()
+    if isinstance(fields, dict) and fields.get("error"):
+        return error_of_object(fields["error"])
+    return ProviderMalformed()

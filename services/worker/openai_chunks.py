@@ -1,0 +1,207 @@
+"""Bytes of an OpenAI chat-completions stream to events: pure, no socket and no clock.
+
+This is the hot path of a worker. The usual chunk, some text and nothing else, is recognised first; everything
+else takes the long way, which alone decides what is right.
+"""
+
+import json
+import re
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from services.worker.openai_errors import error_of_object
+from services.worker.openai_tools import ToolCalls
+from services.worker.provider import UNKNOWN_REASON, Outcome
+from services.worker.sse import ErrorData, SseReader
+from shared.errors import ProviderError, ProviderFailed, ProviderMalformed, ProviderTruncated
+from shared.events import MAX_EVENT_BYTES, Event, delta, pieces
+from shared.events import usage as usage_event
+
+__all__ = ("MAX_LINE_BYTES", "ChunkReader", "counted", "field_of")
+
+# Some providers send a whole answer, or a whole tool call, as one chunk.
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+
+_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_MAX_TOKENS: Final = 2**53 - 1
+
+T = TypeVar("T")
+
+
+class ChunkReader:
+    """Reads one answer. `ended` is the provider's `[DONE]`; what follows it is not looked at.
+
+    `finish_reason` closes the content: deltas after it are ignored, a usage chunk is taken.
+    """
+
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self.ended = False
+        self.finish_reason: str | None = None
+        self.usage: dict[str, int] | None = None
+        self._sse = SseReader(max_event_bytes=max_line_bytes)
+        self._calls = ToolCalls()
+        self._failure: ProviderError | None = None
+        self._usage_told = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events in `data`. Raises `ProviderError`, but returns what came before the error first."""
+        if self._failure is not None:
+            raise self._failure
+        events: list[Event] = []
+        try:
+            for payload in self._sse.feed(data):
+                if self.ended:
+                    break
+                self._read(payload, events)
+        except ProviderError as error:
+            if not events:
+                raise
+            self._failure = error
+        return events
+
+    def finish(self) -> list[Event]:
+        """The last event, if one is due, after `[DONE]` or the end of the bytes; raises `ProviderTruncated`.
+
+        Without `[DONE]` a finish reason is proof enough that the answer is whole.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not self.ended and self.finish_reason is None:
+            raise ProviderTruncated
+        self.ended = True
+        return self._told_usage()
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(self.finish_reason or UNKNOWN_REASON, self.usage)
+
+    def _read(self, payload: bytes, events: list[Event]) -> None:
+        if payload.startswith(b"[DONE]"):
+            self.ended = True
+            events += self._told_usage()
+            return
+        if not payload.strip():
+            return
+        chunk = _parsed(payload)
+        text = _only_text(chunk) if self.finish_reason is None else None
+        if text is None:
+            self._take(chunk, failed=isinstance(payload, ErrorData), events=events)
+            return
+        event = delta("text", text)
+        events += (event,) if event.size <= MAX_EVENT_BYTES else pieces(event)
+
+    def _take(self, chunk: object, *, failed: bool, events: list[Event]) -> None:
+        if not isinstance(chunk, dict):
+            raise ProviderMalformed
+        if chunk.get("error") or failed:
+            raise error_of_object(chunk.get("error") or chunk)
+        usage = field_of(chunk, "usage", dict)
+        if usage:
+            self.usage = counted(usage)
+        for choice in field_of(chunk, "choices", list) or ():
+            self._take_choice(choice, events)
+
+    def _take_choice(self, choice: object, events: list[Event]) -> None:
+        if not isinstance(choice, dict):
+            raise ProviderMalformed
+        # Asked for one answer; a provider that sends others with it gets only the first one heard.
+        if field_of(choice, "index", int) or self.finish_reason is not None:
+            return
+        if choice.get("error"):
+            raise error_of_object(choice["error"])
+        for event in self._deltas(field_of(choice, "delta", dict) or {}):
+            events += pieces(event)
+        self._take_reason(field_of(choice, "finish_reason", str))
+
+    def _deltas(self, fields: dict[str, Any]) -> list[Event]:
+        # Two names for the same thing; vLLM sends both, with the same text.
+        reasoning = field_of(fields, "reasoning_content", str) or field_of(fields, "reasoning", str)
+        content = field_of(fields, "content", str)
+        refusal = field_of(fields, "refusal", str)
+        texts = (("reasoning", reasoning), ("text", content), ("refusal", refusal))
+        events = [delta(kind, text) for kind, text in texts if text]
+        for call in field_of(fields, "tool_calls", list) or ():
+            events += self._calls.take(call)
+        return events
+
+    def _take_reason(self, reason: str | None) -> None:
+        # Some send an empty reason with every chunk.
+        if not reason:
+            return
+        if reason == "error":
+            raise ProviderFailed
+        reason = reason.lower()
+        self.finish_reason = reason if _REASON.fullmatch(reason) else UNKNOWN_REASON
+
+    def _told_usage(self) -> list[Event]:
+        if self.usage is None or self._usage_told:
+            return []
+        self._usage_told = True
+        return [usage_event(self.usage)]
+
+
+def counted(usage: dict[str, Any]) -> dict[str, int]:
+    """Token counts under our names. What is no sensible number is left out rather than the answer lost."""
+    read, written = _count(usage, "prompt_tokens") or 0, _count(usage, "completion_tokens") or 0
+    total = _count(usage, "total_tokens")
+    counts = {
+        "input_tokens": read,
+        "output_tokens": written,
+        "total_tokens": read + written if total is None else total,
+    }
+    details = {
+        "reasoning_tokens": _count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        "cached_tokens": _count(usage.get("prompt_tokens_details"), "cached_tokens"),
+    }
+    return counts | {name: count for name, count in details.items() if count is not None}
+
+
+def field_of(fields: dict[str, Any], name: str, kind: type[T]) -> T | None:
+    """A field of exactly this type (`True` is no index), or `None`; raises `ProviderMalformed`."""
+    value = fields.get(name)
+    if value is None or type(value) is kind:
+        return value
+    raise ProviderMalformed
+
+
+def _only_text(chunk: Any) -> str | None:
+    """The text of a chunk that is sure to hold nothing else of interest."""
+    try:
+        (choice,) = chunk["choices"]
+        fields = choice["delta"]
+        text = fields["content"]
+        plain = (
+            len(fields) == 1
+            and type(text) is str
+            and choice.get("finish_reason") is None
+            and choice["index"] == 0
+            and chunk.get("usage") is None
+            and "error" not in chunk
+            and "error" not in choice
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return text if plain and text else None
+
+
+def _parsed(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return _parsed_leniently(payload)
+
+
+def _parsed_leniently(payload: bytes) -> Any:
+    """orjson refuses the escape of a lone surrogate, which models do produce when a pair is cut in two."""
+    if rb"\u" not in payload:
+        raise ProviderMalformed
+    try:
+        return json.loads(payload.decode())
+    except (ValueError, RecursionError):
+        raise ProviderMalformed from None
+
+
+def _count(fields: object, name: str) -> int | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None

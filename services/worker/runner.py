@@ -1,0 +1,163 @@
+"""One worker process: arq brings jobs, everything else is ours. Built here, owned by one exit stack."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+from prometheus_client import CollectorRegistry
+
+from services.worker.appender import Appender
+from services.worker.cancels import Cancels
+from services.worker.dispatcher import JOB, ArqDispatcher, deserialize, open_queue, queue_name, serialize
+from services.worker.heart import Heart
+from services.worker.http import new_session
+from services.worker.job import Jobs
+from services.worker.openai import OpenAIProvider
+from services.worker.provider import Provider
+from services.worker.sweeper import Sweeper
+from shared.errors import StoreError
+from shared.keys import Keyspace
+from shared.redis_client import open_client
+from shared.redis_errors import mapping
+from shared.redis_store import RedisStore
+from shared.settings import Settings
+from shared.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from arq.typing import WorkerCoroutine
+
+__all__ = ("open_store", "run")
+
+logger = logging.getLogger(__name__)
+
+# arq's own limit on a job. The provider's deadlines end a stream long before.
+_JOB_TIMEOUT_S: Final = 24 * 3600
+_RESTART_FIRST_S, _RESTART_MOST_S = 0.2, 5.0
+
+
+def open_store(settings: Settings) -> RedisStore:
+    """The store that these settings name. Nothing is connected yet."""
+    return RedisStore(open_client(settings.redis_url, timeout_s=settings.redis_timeout_s), Keyspace(settings.prefix))
+
+
+async def run(settings: Settings, *, registry: CollectorRegistry | None = None) -> None:
+    """Pull streams until SIGTERM or SIGINT; then finish what can be finished, hand over the rest, and return."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with _worker(settings, registry or CollectorRegistry()) as puller:
+        logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
+        await stopping.wait()
+        await puller.drain()
+
+
+class _Puller:
+    """arq's worker under supervision: it dies of any Redis trouble in its poll loop, and is started again."""
+
+    def __init__(self, name: str, jobs: Jobs, queue: ArqRedis, settings: Settings) -> None:
+        self.name = name
+        self._jobs = jobs
+        self._queue = queue
+        self._settings = settings
+        self._running: set[asyncio.Task[Any]] = set()
+        self._worker: Worker | None = None
+        self._idle = asyncio.Event()
+
+    async def run(self) -> None:
+        pause_s = 0.0
+        while True:
+            self._worker = self._new_worker()
+            try:
+                with mapping():
+                    await self._worker.async_run()
+            except StoreError as error:
+                pause_s = min(max(2 * pause_s, _RESTART_FIRST_S), _RESTART_MOST_S)
+                logger.warning("the queue cannot be reached: %s", error)
+            await asyncio.sleep(pause_s)
+
+    async def drain(self) -> None:
+        """Take no new jobs; let running streams finish for a while; then cancel them, which hands them over."""
+        if self._worker is not None:
+            self._worker.allow_pick_jobs = False
+        logger.info("draining", extra={"streams": len(self._running)})
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.worker_drain_s)
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.redis_timeout_s)
+
+    def _new_worker(self) -> Worker:
+        return Worker(
+            functions=[func(cast("WorkerCoroutine", self._pull), name=JOB, keep_result=0, timeout=_JOB_TIMEOUT_S, max_tries=1)],
+            redis_pool=self._queue,
+            queue_name=queue_name(self._settings.prefix),
+            max_jobs=self._settings.max_jobs,
+            poll_delay=self._settings.poll_delay_s,
+            handle_signals=False,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+            health_check_interval=60,
+        )
+
+    async def _pull(self, context: dict[Any, Any], stream_id: str, *, takeover: bool = False) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await self._jobs.pull(stream_id, takeover=takeover)
+        except StoreError as error:
+            # Not ours to retry: whatever the claim did or did not do, the sweeper sees.
+            logger.warning("pull failed: %s", error, extra={"stream": stream_id})
+        finally:
+            self._running.discard(task)
+
+
+@contextlib.asynccontextmanager
+async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[_Puller]:
+    metrics = Metrics.on(registry)
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    logging.getLogger("arq").setLevel(logging.WARNING)
+    async with contextlib.AsyncExitStack() as stack:
+        store = open_store(settings)
+        stack.push_async_callback(store.aclose)
+        url = settings.queue_url or settings.redis_url
+        queue = open_queue(url, prefix=settings.prefix, timeout_s=settings.redis_timeout_s)
+        stack.push_async_callback(queue.aclose)
+        session = await stack.enter_async_context(new_session())
+        providers = [OpenAIProvider(each, session, environment=os.environ) for each in settings.providers]
+        appender = Appender(store, settings, metrics)
+        cancels = Cancels(store)
+        heart = Heart(lambda: open_store(settings), settings)
+        heart.start()
+        stack.push_async_callback(heart.stop)
+        jobs = Jobs(
+            name=name,
+            store=store,
+            appender=appender,
+            heart=heart,
+            cancels=cancels,
+            providers_of=lambda model: _serving(providers, model),
+            settings=settings,
+            metrics=metrics,
+        )
+        puller = _Puller(name, jobs, queue, settings)
+        sweeper = Sweeper(store, ArqDispatcher(queue), settings)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [group.create_task(part.run()) for part in (appender, cancels, sweeper, puller)]
+        yield puller
+        for task in tasks:
+            task.cancel()
+
+
+def _serving(providers: Sequence[Provider], model: str) -> Sequence[Provider]:
+    return [provider for provider in providers if provider.settings.serves(model)]

@@ -1,0 +1,115 @@
+"""Bytes of a `text/event-stream` to the data of its events: any split, any line end, one pass.
+
+The usual bytes, `data: {…}` and a blank line over and over, are taken apart by one `bytes.split`. FIGURES
+"""
+
+from shared.errors import ProviderMalformed
+
+__all__ = ("MAX_EVENT_BYTES", "ErrorData", "SseReader")
+
+MAX_EVENT_BYTES = 1024 * 1024
+
+_BOM = "\ufeff".encode()
+
+
+class ErrorData(bytes):
+    """Data of an event that its sender named `error`."""
+
+    __slots__ = ()
+
+
+class SseReader:
+    """Push parser of one response. An event cut off by the end of the stream is never dispatched, as WHATWG asks.
+
+    An event of up to `max_event_bytes`, all its lines counted, passes; longer data never does: memory is bounded.
+    """
+
+    __slots__ = ("_after_cr", "_begun", "_max_bytes", "_pending")
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_event_bytes
+        self._pending = bytearray()
+        self._after_cr = False
+        self._begun = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of each event that `data` completes. Raises `ProviderMalformed` when an event grows too large."""
+        if self._after_cr or b"\r" in data:
+            data = self._with_newlines(data)
+        if self._pending:
+            data = self._completed(data)
+        if not data.endswith(b"\n\n"):
+            data = self._whole(data)
+        return self._dispatched(data) if data else []
+
+    def _whole(self, data: bytes) -> bytes:
+        """The part of `data` that ends with a blank line; the rest waits for more."""
+        end = data.rfind(b"\n\n") + 2
+        if end < 2:
+            end = 0
+        self._keep(data[end:])
+        return data[:end]
+
+    def _dispatched(self, data: bytes) -> list[bytes]:
+        """The data of whole events; `data` ends with a blank line."""
+        payloads = data[6:-2].split(b"\n\ndata: ")
+        # Two newlines an event, and no other: then the split was right, and nothing needs to be looked at.
+        if data.count(b"\n") != 2 * len(payloads) or not data.startswith(b"data: "):
+            payloads = [payload for block in self._blocks(data) if (payload := _data(block)) is not None]
+        self._begun = True
+        if len(data) > self._max_bytes and max(map(len, payloads), default=0) > self._max_bytes:
+            raise ProviderMalformed
+        return payloads
+
+    def _blocks(self, data: bytes) -> list[bytes]:
+        blocks = data.split(b"\n\n")
+        if not self._begun:
+            blocks[0] = blocks[0].removeprefix(_BOM)
+        return blocks
+
+    def _with_newlines(self, data: bytes) -> bytes:
+        """CRLF and CR as LF. A CR ends its line at once; the LF that may follow in the next chunk is dropped there."""
+        if not data:
+            return data
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+            self._after_cr = False
+        if data:
+            self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _completed(self, data: bytes) -> bytes:
+        """What is pending, with `data`; nothing as long as no blank line ends it, so that a drip is never copied."""
+        blank = b"\n\n" in data or (data.startswith(b"\n") and self._pending.endswith(b"\n"))
+        if not blank:
+            self._keep(data)
+            return b""
+        self._pending += data
+        data = bytes(self._pending)
+        self._pending.clear()
+        return data
+
+    def _keep(self, rest: bytes) -> None:
+        if not rest:
+            return
+        self._pending += rest
+        # The last newline may turn out to be half of the blank line.
+        if len(self._pending) > self._max_bytes + 1:
+            raise ProviderMalformed
+
+
+def _data(block: bytes) -> bytes | None:
+    """The data of any block, by the rules of WHATWG; `None` if it has none."""
+    lines = []
+    failed = False
+    for line in block.split(b"\n"):
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            lines.append(value)
+        elif name == b"event":
+            failed = value == b"error"
+    if not lines:
+        return None
+    data = b"\n".join(lines)
+    return ErrorData(data) if failed else data

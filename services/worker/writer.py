@@ -1,0 +1,240 @@
+"""The writing end of one attempt: what has been produced, what the log has acknowledged, and what to send next.
+
+Pure state: nothing here awaits except `room`, `flushed` and whoever wants to know that it is over. Appends are
+compare-and-append, so a lost reply is resolved by asking again: the answer says where the log really ends.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from shared.errors import StoreError
+from shared.events import DELTA_KINDS, MAX_EVENT_BYTES, Event
+from shared.store import Append, Appended, AppendReply, Closed, Fenced, Gone, TailMismatch
+
+__all__ = ("Lost", "StoreStalled", "Writer")
+
+# Acknowledged events kept for repair, should a failover lose the end of the log.
+_RING_BYTES = 256 * 1024
+
+
+class Lost(Exception):
+    """The stream is not ours any more: somebody else has it, or it has ended, or it is gone."""
+
+    def __init__(self, reply: Fenced | Closed | Gone | TailMismatch) -> None:
+        self.reply = reply
+        super().__init__(repr(reply))
+
+
+class StoreStalled(Exception):
+    """The store has refused our appends for longer than the setting allows."""
+
+
+class Writer:
+    """One attempt at one stream. `notify` tells the appender that there is something to send."""
+
+    def __init__(
+        self, stream_id: str, *, attempt: int, nonce: str, tail: int, max_bytes: int, notify: Callable[["Writer"], None]
+    ) -> None:
+        self.id = stream_id
+        self.attempt = attempt
+        self.nonce = nonce
+        self.tail = tail
+        self.failing_since: float | None = None
+        self.is_cancelling = False
+        self._max_bytes = max_bytes
+        self._notify = notify
+        self._pending: list[Event] = []
+        self._pending_bytes = 0
+        self._in_flight: Sequence[Event] = ()
+        self._ring: deque[tuple[int, Event]] = deque()
+        self._ring_bytes = 0
+        self._safe = tail
+        self._produced = tail
+        self._open_call = False
+        self._updates: dict[str, str | int | bytes] = {}
+        self._updates_in_flight: dict[str, str | int | bytes] = {}
+        self._failure: Exception | None = None
+        self._on_stop: Callable[[], None] | None = None
+        self._settled = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Writer {self.id[:8]}… attempt {self.attempt} at {self.tail} pending={len(self._pending)}>"
+
+    # For the pump
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether producing more makes no sense: cancelled, or lost."""
+        return self.is_cancelling or self._failure is not None
+
+    @property
+    def produced(self) -> int:
+        """The end of what was added, acknowledged or not."""
+        return self._produced
+
+    def on_stop(self, call: Callable[[], None] | None) -> None:
+        """What to do at the moment the stream is to stop; used to cut the provider's connection."""
+        self._on_stop = call
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take what was produced; it goes out as soon as the append before it is answered."""
+        for event in events:
+            self._pending_bytes += len(event.value)
+            self._produced += event.size
+            if event.kind == "tool_call":
+                self._open_call = True
+            elif event.kind in DELTA_KINDS:
+                self._open_call = False
+            # Inside a tool call nothing is safe: a continuation could not finish its arguments.
+            if not self._open_call:
+                self._safe = self._produced
+        self._pending.extend(events)
+        self._notify(self)
+
+    def note(self, updates: Mapping[str, str | int | bytes]) -> None:
+        """Fields of meta that go along with the next append."""
+        self._updates |= updates
+
+    async def room(self) -> None:
+        """Wait until the store has caught up, so that a fast provider is held by its own socket."""
+        while self._pending_bytes > self._max_bytes:
+            await self._next_settlement()
+
+    async def flushed(self) -> None:
+        """Wait until everything is acknowledged. Raises `Lost`, `StoreStalled` or the store's refusal."""
+        while self._pending or self._in_flight:
+            await self._next_settlement()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """The stream was cancelled: end it."""
+        if not self.is_cancelling:
+            self.is_cancelling = True
+            self._stopped()
+
+    def fail(self, failure: Exception) -> None:
+        """Nothing more can be written: lost, self-fenced or stalled."""
+        if self._failure is None:
+            self._failure = failure
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._in_flight = ()
+            self._settled.set()
+            self._stopped()
+
+    # For the appender
+
+    @property
+    def has_work(self) -> bool:
+        return self._failure is None and bool(self._pending or self._in_flight)
+
+    def next_append(self) -> Append:
+        """What to send now: again what was not answered, else all that is pending, adjacent deltas merged."""
+        if not self._in_flight:
+            self._in_flight = _merged(self._pending)
+            self._pending = []
+            self._updates_in_flight, self._updates = self._updates, {}
+        return Append(
+            id=self.id,
+            nonce=self.nonce,
+            tail=self.tail,
+            events=self._in_flight,
+            safe=min(self._safe, self.tail + sum(event.size for event in self._in_flight)),
+            updates=self._updates_in_flight,
+        )
+
+    def settle(self, reply: AppendReply | Exception) -> None:
+        """Take the answer to `next_append`. A refusal that may pass leaves it in flight, to be sent again."""
+        match reply:
+            case Appended(tail, cancelling, _):
+                self._acknowledge(tail)
+                if cancelling:
+                    self.stop()
+            case TailMismatch(tail):
+                self._reconcile(tail)
+            case Closed(_, tail) if tail == self._end_in_flight and self._in_flight[-1].is_terminal:
+                self._acknowledge(tail)  # our own ending, whose reply was lost
+            case Fenced() | Closed() | Gone():
+                self.fail(Lost(reply))
+            case Exception() if not _may_pass(reply):
+                self.fail(reply)
+        self._settled.set()
+
+    @property
+    def _end_in_flight(self) -> int:
+        return self.tail + sum(event.size for event in self._in_flight)
+
+    def _acknowledge(self, tail: int) -> None:
+        for event in self._in_flight:
+            self.tail += event.size
+            self._remember(event)
+            self._pending_bytes -= len(event.value)
+        self._in_flight = ()
+        self.failing_since = None
+        if tail != self.tail:
+            raise AssertionError(f"the log ends at {tail}, not at {self.tail}: the store broke its contract")
+
+    def _reconcile(self, tail: int) -> None:
+        """The log does not end where we thought: our last append did arrive, or a failover lost the end."""
+        if self._in_flight and tail == self._end_in_flight:
+            self._acknowledge(tail)
+            return
+        lost = [event for end, event in self._ring if end > tail]
+        if sum(event.size for event in lost) != self.tail - tail:
+            self.fail(Lost(TailMismatch(tail)))
+            return
+        # Same bytes, same sizes, hence the same ids: readers that had them notice nothing.
+        while self._ring and self._ring[-1][0] > tail:
+            self._ring_bytes -= len(self._ring.pop()[1].value)
+        self._pending_bytes += sum(len(event.value) for event in lost)
+        self._in_flight = [*lost, *self._in_flight]
+        self.tail = tail
+
+    def _remember(self, event: Event) -> None:
+        self._ring.append((self.tail, event))
+        self._ring_bytes += len(event.value)
+        while self._ring_bytes > _RING_BYTES and len(self._ring) > 1:
+            self._ring_bytes -= len(self._ring.popleft()[1].value)
+
+    async def _next_settlement(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._settled.clear()
+        await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _stopped(self) -> None:
+        if self._on_stop is not None:
+            self._on_stop()
+
+
+def _merged(events: Sequence[Event]) -> list[Event]:
+    """Adjacent deltas of one kind as one event, up to the size an event may have."""
+    merged: list[Event] = []
+    run: list[Event] = []
+    size = 0
+    for event in events:
+        if run and (event.kind != run[0].kind or size + event.size > MAX_EVENT_BYTES):
+            merged.append(_joined(run, size))
+            run, size = [], 0
+        if event.kind in DELTA_KINDS:
+            run.append(event)
+            size += event.size
+        else:
+            merged.append(event)
+    if run:
+        merged.append(_joined(run, size))
+    return merged
+
+
+def _joined(run: Sequence[Event], size: int) -> Event:
+    if len(run) == 1:
+        return run[0]
+    return Event(run[0].kind, b"".join([event.value for event in run]), size)
+
+
+def _may_pass(error: object) -> bool:
+    return isinstance(error, StoreError) and error.retryable

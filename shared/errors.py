@@ -1,0 +1,212 @@
+"""The one error tree. Each leaf has a code, an HTTP status, a WebSocket close code and says whether a retry can help.
+
+What a reader sees of an error is its code and one sentence; causes stay in the process that met them.
+"""
+
+from typing import ClassVar
+
+__all__ = (
+    "BodyTooLarge",
+    "Draining",
+    "IdempotencyConflict",
+    "InvalidBody",
+    "InvalidConfiguration",
+    "InvalidCursor",
+    "InvalidRequest",
+    "MemoryPressure",
+    "ProviderAuth",
+    "ProviderError",
+    "ProviderFailed",
+    "ProviderMalformed",
+    "ProviderRateLimited",
+    "ProviderRejected",
+    "ProviderStalled",
+    "ProviderTruncated",
+    "ProviderUnreachable",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreMisused",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "StreamDeleted",
+    "StreamExpired",
+    "TailraceError",
+    "UnknownModel",
+    "UnknownStream",
+)
+
+
+class TailraceError(Exception):
+    """Base of every error that a caller of Tailrace can meet."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    close_code: ClassVar[int] = 1011
+    retryable: ClassVar[bool] = False
+    text: ClassVar[str] = "Something went wrong inside Tailrace."
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+        self.message = message or self.text
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+
+# What a caller got wrong
+
+
+class InvalidRequest(TailraceError):
+    code, status, close_code = "invalid_request", 400, 4400
+    text = "The request is not valid."
+
+
+class InvalidCursor(InvalidRequest):
+    code = "invalid_cursor"
+    text = "The cursor is not an event id such as 1-345.9f2c01ab."
+
+
+class InvalidBody(InvalidRequest):
+    code, status, close_code = "invalid_body", 422, 4422
+    text = "The body does not have the documented shape."
+
+
+class BodyTooLarge(InvalidRequest):
+    code, status, close_code = "body_too_large", 413, 4413
+    text = "The body is larger than this server accepts."
+
+
+class UnknownModel(InvalidRequest):
+    code, status, close_code = "unknown_model", 404, 4404
+    text = "No configured provider serves this model."
+
+
+class UnknownStream(TailraceError):
+    code, status, close_code = "unknown_stream", 404, 4404
+    text = "There is no such stream."
+
+
+class StreamExpired(TailraceError):
+    code, status, close_code = "stream_expired", 410, 4410
+    text = "The stream has expired."
+
+    def __init__(self, message: str | None = None, *, gone_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.gone_ms = gone_ms
+
+
+class StreamDeleted(StreamExpired):
+    code = "stream_deleted"
+    text = "The stream was deleted."
+
+
+class IdempotencyConflict(TailraceError):
+    code, status, close_code = "idempotency_conflict", 409, 4409
+    text = "This Idempotency-Key was used with another request."
+
+
+class InvalidConfiguration(TailraceError):
+    code = "invalid_configuration"
+    text = "The configuration is not valid."
+
+
+# What passes: come back later
+
+
+class Draining(TailraceError):
+    code, status, close_code, retryable = "draining", 503, 1012, True
+    text = "This server is going away; connect again."
+
+
+class MemoryPressure(TailraceError):
+    code, status, close_code, retryable = "memory_pressure", 503, 1013, True
+    text = "The broker is at its memory budget; try again soon."
+
+
+# Redis, mapped at one boundary (shared/redis_errors.py)
+
+
+class StoreError(TailraceError):
+    code, status, close_code, retryable = "store_error", 503, 1013, True
+    text = "The stream store refused the operation."
+
+
+class StoreUnavailable(StoreError):
+    """No answer: the write may or may not have happened, so ask for the tail before writing again."""
+
+    code = "store_unavailable"
+    text = "The stream store cannot be reached."
+
+
+class StoreBusy(StoreError):
+    """Refused before it started; the same call may succeed in a moment (BUSY, TRYAGAIN, LOADING, CLUSTERDOWN)."""
+
+    code = "store_busy"
+    text = "The stream store is busy."
+
+
+class StoreReadOnly(StoreError):
+    """The node is no master any more: find the master, compare tails, go on."""
+
+    code = "store_read_only"
+    text = "The stream store is failing over."
+
+
+class StoreFull(StoreError):
+    """Refused for memory, disk or missing replicas; nothing was written (OOM, MISCONF, NOREPLICAS)."""
+
+    code = "store_full"
+    text = "The stream store has no room."
+
+
+class StoreMisused(StoreError):
+    """A bug or a wrong configuration (NOAUTH, NOPERM, WRONGTYPE): repeating it cannot help."""
+
+    code, status, retryable = "store_misused", 500, False
+    text = "The stream store refused a command; see the server's log."
+
+
+# Providers: each ends a stream with one `error` event
+
+
+class ProviderError(TailraceError):
+    code, status, close_code, retryable = "provider_failed", 502, 1011, True
+    text = "The model provider failed."
+
+
+class ProviderFailed(ProviderError):
+    text = "The model provider answered with a server error."
+
+
+class ProviderUnreachable(ProviderError):
+    code = "provider_unreachable"
+    text = "The model provider cannot be reached."
+
+
+class ProviderAuth(ProviderError):
+    code, retryable = "provider_auth", False
+    text = "The model provider refused the configured credentials."
+
+
+class ProviderRateLimited(ProviderError):
+    code = "provider_rate_limited"
+    text = "The model provider is limiting requests."
+
+
+class ProviderRejected(ProviderError):
+    code, retryable = "provider_rejected", False
+    text = "The model provider did not accept the request."
+
+
+class ProviderMalformed(ProviderError):
+    code = "provider_malformed"
+    text = "The model provider sent something that is not a completion stream."
+
+
+class ProviderStalled(ProviderError):
+    code = "provider_stalled"
+    text = "The model provider went silent."
+
+
+class ProviderTruncated(ProviderError):
+    code = "provider_truncated"
+    text = "The model provider's stream was cut before its end."

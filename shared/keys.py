@@ -1,0 +1,101 @@
+"""Every Redis key of Tailrace, in one place. The names are a contract with operators: PROTOCOL.md, section 3.
+
+All keys of a stream carry the hash tag `{bucket}`, the first two hex digits of its id, so that they share a Redis
+Cluster slot and the number of buckets can change without a migration.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Final
+
+__all__ = ("ID_CHARS", "Keyspace", "bucket_of", "derived_id", "is_stream_id", "new_id")
+
+ID_CHARS: Final = 32
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def is_stream_id(text: str) -> bool:
+    """Whether an untrusted string has the form of a stream id."""
+    return _ID.fullmatch(text) is not None
+
+
+def bucket_of(stream_id: str) -> str:
+    """The hash tag of a stream: the first two hex digits of its id."""
+    return stream_id[:2]
+
+
+def new_id(*, buckets: int) -> str:
+    """A random stream id: a bucket below `buckets`, then 120 random bits."""
+    return f"{secrets.randbelow(buckets):02x}{secrets.token_hex(15)}"
+
+
+def derived_id(secret: bytes, tenant: str, idempotency_key: str, *, buckets: int) -> str:
+    """The stream id that an idempotency key of a tenant always leads to.
+
+    The lengths are part of the message: joined strings alone would let (`a`, `bc`) meet (`ab`, `c`).
+    """
+    message = f"{len(tenant)}:{tenant}:{idempotency_key}".encode()
+    digest = hmac.new(secret, message, hashlib.sha256).digest()
+    return f"{digest[0] % buckets:02x}{digest[1:16].hex()}"
+
+
+class Keyspace:
+    """The keys under one prefix (`tailrace` unless a test says otherwise)."""
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, prefix: str = "tailrace") -> None:
+        self.prefix = prefix
+
+    def __repr__(self) -> str:
+        return f"<Keyspace {self.prefix}>"
+
+    def stream(self, stream_id: str) -> str:
+        return f"{self.prefix}:{{{bucket_of(stream_id)}}}:stream:{stream_id}"
+
+    def blocks(self, stream_id: str) -> str:
+        return f"{self.prefix}:{{{bucket_of(stream_id)}}}:blocks:{stream_id}"
+
+    def meta(self, stream_id: str) -> str:
+        return f"{self.prefix}:{{{bucket_of(stream_id)}}}:meta:{stream_id}"
+
+    def request(self, stream_id: str) -> str:
+        return f"{self.prefix}:{{{bucket_of(stream_id)}}}:request:{stream_id}"
+
+    def tombstone(self, stream_id: str) -> str:
+        return f"{self.prefix}:{{{bucket_of(stream_id)}}}:tombstone:{stream_id}"
+
+    def leases(self, bucket: str) -> str:
+        return f"{self.prefix}:{{{bucket}}}:leases"
+
+    def recent(self, bucket: str) -> str:
+        return f"{self.prefix}:{{{bucket}}}:recent"
+
+    def usage(self, bucket: str) -> str:
+        return f"{self.prefix}:{{{bucket}}}:usage"
+
+    @property
+    def secret(self) -> str:
+        """Holds the random key of idempotent ids when TAILRACE_SECRET is not set. The one key without an expiry."""
+        return f"{self.prefix}:secret"
+
+    @property
+    def cancels(self) -> str:
+        """Pub/sub channel that nudges workers to look at a cancel flag. The flag in meta is the truth."""
+        return f"{self.prefix}:cancels"
+
+    def of_stream(self, stream_id: str) -> list[str]:
+        """The keys every store function is given, in the order its Lua names them."""
+        bucket = bucket_of(stream_id)
+        return [
+            self.stream(stream_id),
+            self.blocks(stream_id),
+            self.meta(stream_id),
+            self.request(stream_id),
+            self.tombstone(stream_id),
+            self.leases(bucket),
+            self.recent(bucket),
+            self.usage(bucket),
+        ]

@@ -1,0 +1,39 @@
+-- create: a stream that nobody has claimed yet.
+-- ARGV  1 tenant  2 model  3 request  4 digest  5 metadata  6 interruption  7 dispatch_ms  8 live_ms  9 tombstone_ms
+-- Answers  CREATED now | EXISTS digest status tenant | GONE (the id has a tombstone: it is never used twice)
+-- Keeps: meta, request, lease index and expiries come into being together.
+
+-- Streams expire unheard, so their names stay behind in the index. Each creation strikes off some: more than it adds.
+local function prune(keys)
+  local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
+  for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, 7)) do
+    if redis.call('EXISTS', prefix .. id) == 0 then
+      redis.call('ZREM', keys[RECENT], id)
+      redis.call('ZREM', keys[LEASES], id)
+    end
+  end
+end
+
+local function create(keys, args)
+  local held = redis.call('HMGET', keys[META], 'digest', 'status', 'tenant')
+  if held[2] then
+    return { 'EXISTS', held[1], held[2], held[3] }
+  end
+  if redis.call('EXISTS', keys[TOMBSTONE]) == 1 then
+    return { 'GONE' }
+  end
+  local now, id = now_ms(), id_of(keys[META])
+  local deadline, live_ms = now + tonumber(args[7]), tonumber(args[8])
+  redis.call('HSET', keys[META],
+    'status', 'queued', 'tenant', args[1], 'model', args[2], 'attempt', '0', 'nonce', '', 'tail', '0', 'safe', '0',
+    'bytes', #args[3] + #args[5], 'events', '0', 'digest', args[4], 'metadata', args[5], 'interruption', args[6],
+    'created_ms', digits(now), 'lease_ms', digits(deadline), 'expires_ms', digits(now + live_ms))
+  redis.call('SET', keys[REQUEST], args[3])
+  redis.call('HSET', keys[TOMBSTONE], 'tenant', args[1])
+  redis.call('ZADD', keys[LEASES], digits(deadline), id)
+  redis.call('ZADD', keys[RECENT], digits(now), id)
+  redis.call('HINCRBY', keys[USAGE], 'created', 1)
+  expire_at(keys, now + live_ms, tonumber(args[9]))
+  prune(keys)
+  return { 'CREATED', digits(now) }
+end

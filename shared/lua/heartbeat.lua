@@ -1,0 +1,22 @@
+-- heartbeat: a sign of life from the writer.
+-- ARGV  1 nonce  2 lease_ms  3 live_ms  4 tombstone_ms
+-- Answers  BEATING cancelling | FENCED attempt | CLOSED status tail | GONE
+-- Keeps: a live stream never expires under its writer.
+local function heartbeat(keys, args)
+  local held = redis.call('HMGET', keys[META], 'nonce', 'status', 'attempt', 'tail', 'cancel')
+  if not held[2] or redis.call('EXISTS', keys[STREAM]) == 0 then
+    return { 'GONE' }
+  end
+  if held[1] ~= args[1] then
+    return { 'FENCED', held[3] }
+  end
+  if OVER[held[2]] then
+    return { 'CLOSED', held[2], held[4] }
+  end
+  local now = now_ms()
+  local deadline, expires_ms = digits(now + tonumber(args[2])), now + tonumber(args[3])
+  redis.call('HSET', keys[META], 'lease_ms', deadline, 'expires_ms', digits(expires_ms))
+  redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))
+  expire_at(keys, expires_ms, tonumber(args[4]))
+  return { 'BEATING', held[5] or '0' }
+end

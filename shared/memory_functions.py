@@ -1,0 +1,247 @@
+"""The functions of `shared/lua/`, line by line, on a stream in memory. What Lua changes there changes here."""
+
+from shared import events
+from shared.errors import StoreMisused
+from shared.events import DELTA_KINDS, KINDS, TERMINAL_KINDS, Event
+from shared.memory_stream import MemoryStream
+from shared.position import Position
+from shared.store import (
+    Append,
+    Appended,
+    AppendReply,
+    Beat,
+    Beating,
+    BeatReply,
+    Cancelling,
+    CancelReply,
+    Claim,
+    Claimed,
+    ClaimReply,
+    Closed,
+    Created,
+    CreateReply,
+    Deleted,
+    Ended,
+    Exhausted,
+    Exists,
+    Fenced,
+    FinishReply,
+    Gone,
+    Held,
+    NewStream,
+    Retention,
+    Stale,
+    TailMismatch,
+    Tombstone,
+    is_over,
+)
+
+__all__ = ("append", "cancel", "claim", "create", "delete", "finish", "heartbeat", "release")
+
+_ENTRY_OVERHEAD = 16
+_APPENDABLE = KINDS - {"fence"}
+
+
+def create(stream: MemoryStream, new: NewStream, retention: Retention, now: int) -> CreateReply:
+    if stream.exists:
+        return Exists(stream.text("digest"), stream.text("status"), stream.text("tenant"))
+    if stream.tombstone is not None:
+        return Gone()
+    stream.put(status="queued", tenant=new.tenant, model=new.model, attempt=0, nonce="", tail=0, safe=0)
+    stream.put(bytes=len(new.request) + len(new.metadata), events=0, digest=new.digest, metadata=new.metadata)
+    stream.put(interruption=new.interruption or "", created_ms=now, lease_ms=now + new.dispatch_ms)
+    stream.request, stream.lease_ms, stream.touched_ms = new.request, now + new.dispatch_ms, now
+    stream.tombstone = Tombstone(new.tenant, 0, deleted=False)
+    _expire_at(stream, now + retention.live_ms, retention)
+    return Created(now)
+
+
+def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) -> ClaimReply:
+    if not stream.exists:
+        stream.lease_ms = None
+        return Gone()
+    if is_over(stream.text("status")):
+        return _closed(stream)
+    attempt, lease_ms = stream.number("attempt"), stream.number("lease_ms")
+    if attempt > 0 and stream.text("nonce") != claim.holder and lease_ms > now:
+        return Held(lease_ms)
+    if stream.request is None:
+        return Gone()
+    if attempt >= claim.max_attempts:
+        return Exhausted(attempt)
+    keep = stream.number("safe") if claim.mode == "continue" else 0
+    freed = _fence(stream, attempt + 1, keep, claim.nonce, claim.reason, claim.worker)
+    held_bytes = stream.number("bytes") - freed
+    stream.put(bytes=held_bytes if keep else len(stream.request) + len(stream.meta[b"metadata"]))
+    stream.put(status="running", worker=claim.worker, provider=claim.provider, lease_ms=now + claim.lease_ms)
+    stream.meta.setdefault(b"started_ms", str(now).encode())
+    stream.lease_ms = now + claim.lease_ms
+    _expire_at(stream, now + retention.live_ms, retention)
+    return Claimed(attempt + 1, keep, stream.request, _is_cancelling(stream))
+
+
+def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -> AppendReply:
+    refused = _refused_writer(stream, call.nonce)
+    if refused is not None:
+        return refused
+    attempt, start = stream.position
+    if start != call.tail:
+        return TailMismatch(start)
+    _check_events(call)
+    tail = start + sum(event.size for event in call.events)
+    _check_safe(stream, call, tail)
+    if call.events and not stream.log:
+        return Gone()
+    offset, added = start, 0
+    for event in call.events:
+        offset += event.size
+        added += _ENTRY_OVERHEAD + len(event.value)
+        stream.write(Position(attempt, offset), event)
+    stream.put(tail=tail, safe=call.safe)
+    stream.add("bytes", added)
+    stream.add("events", len(call.events))
+    stream.put(**call.updates)
+    if start == 0 and tail > 0:
+        stream.meta.setdefault(b"first_ms", str(now).encode())
+    if call.events and call.events[-1].is_terminal:
+        _close(stream, call.events[-1].kind, retention, now)
+    return Appended(tail, _is_cancelling(stream), stream.number("bytes"))
+
+
+def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) -> BeatReply:
+    if not stream.log:
+        return Gone()
+    refused = _refused_writer(stream, beat.nonce)
+    if refused is not None:
+        return refused
+    stream.put(lease_ms=now + beat.lease_ms)
+    stream.lease_ms = now + beat.lease_ms
+    _expire_at(stream, now + retention.live_ms, retention)
+    return Beating(_is_cancelling(stream))
+
+
+def release(stream: MemoryStream, nonce: str) -> BeatReply:
+    refused = _refused_writer(stream, nonce)
+    if refused is not None:
+        return refused
+    stream.put(lease_ms=0)
+    stream.lease_ms = 0
+    return Beating(_is_cancelling(stream))
+
+
+def cancel(stream: MemoryStream, *, attempt: int | None, nonce: str, retention: Retention, now: int) -> CancelReply:
+    if not stream.exists:
+        return Gone()
+    if is_over(stream.text("status")):
+        return _closed(stream)
+    current = stream.number("attempt")
+    if attempt is not None and attempt != current:
+        return Stale(current)
+    if current > 0 and stream.number("lease_ms") > now:
+        stream.put(cancel="1")
+        return Cancelling()
+    return _close_unowned(stream, events.CANCELLED, nonce, retention, now)
+
+
+def finish(stream: MemoryStream, event: Event, *, nonce: str, retention: Retention, now: int) -> FinishReply:
+    if not stream.exists:
+        return Gone()
+    if is_over(stream.text("status")):
+        return _closed(stream)
+    if not event.is_terminal:
+        raise StoreMisused(f"finish: not a terminal event: {event.kind}")
+    if stream.number("lease_ms") > now:
+        return Held(stream.number("lease_ms"))
+    stream.put(**{event.kind: event.value})
+    return _close_unowned(stream, event, nonce, retention, now)
+
+
+def delete(stream: MemoryStream, retention: Retention, now: int) -> Deleted | Gone:
+    if not stream.exists:
+        return Gone()
+    stream.tombstone = Tombstone(stream.text("tenant"), now, deleted=True)
+    stream.forgotten_ms = now + retention.tombstone_ms
+    stream.lease_ms = stream.touched_ms = None
+    stream.vanish()
+    return Deleted()
+
+
+def _refused_writer(stream: MemoryStream, nonce: str) -> Fenced | Closed | Gone | None:
+    if not stream.exists:
+        return Gone()
+    if stream.text("nonce") != nonce:
+        return Fenced(stream.number("attempt"))
+    return _closed(stream) if is_over(stream.text("status")) else None
+
+
+def _closed(stream: MemoryStream) -> Closed:
+    return Closed(stream.text("status"), stream.number("tail"))
+
+
+def _is_cancelling(stream: MemoryStream) -> bool:
+    return stream.text("cancel") == "1"
+
+
+def _check_events(call: Append) -> None:
+    is_closed = False
+    for event in call.events:
+        if is_closed:
+            raise StoreMisused("append: nothing follows a terminal event")
+        if not _is_sound(event):
+            raise StoreMisused(f"append: not an event: {event.kind} of size {event.size}")
+        is_closed = event.kind in TERMINAL_KINDS
+
+
+def _is_sound(event: Event) -> bool:
+    if event.kind not in _APPENDABLE or event.size < 1 or event.size % 1 != 0:
+        return False
+    return event.kind not in DELTA_KINDS or event.size == len(event.value)
+
+
+def _check_safe(stream: MemoryStream, call: Append, tail: int) -> None:
+    held = stream.number("safe")
+    if not held <= call.safe <= tail:
+        raise StoreMisused("append: the safe offset moves back or is beyond the tail")
+    ends = {held, call.tail}
+    offset = call.tail
+    for event in call.events:
+        offset += event.size
+        ends.add(offset)
+    if call.safe not in ends and not stream.has_entry(Position(stream.number("attempt"), call.safe)):
+        raise StoreMisused("append: the safe offset is inside an event")
+
+
+def _fence(stream: MemoryStream, attempt: int, keep: int, nonce: str, reason: str, worker: str) -> int:
+    """Cuts the log back to `keep` units and bars every older writer. Answers the bytes that became free."""
+    lost = stream.after(Position(attempt - 1, keep), len(stream.log)) if keep else list(stream.log)
+    stream.log = stream.log[: len(stream.log) - len(lost)]
+    event = events.fence(nonce=nonce, keep=keep, reason=reason, worker=worker)
+    stream.write(Position(attempt, keep), event)
+    stream.put(attempt=attempt, nonce=nonce, tail=keep, safe=keep, **{f"fence:{attempt}": event.value})
+    return sum(_ENTRY_OVERHEAD + len(entry.event.value) for entry in lost)
+
+
+def _close_unowned(stream: MemoryStream, event: Event, nonce: str, retention: Retention, now: int) -> Ended:
+    """Ends a stream that has no living writer: takes the next attempt only to write the terminal event."""
+    attempt, tail = stream.position
+    _fence(stream, attempt + 1, tail, nonce, event.kind, "")
+    stream.write(Position(attempt + 1, tail + 1), event)
+    stream.put(tail=tail + 1, safe=tail + 1)
+    stream.add("events", 1)
+    stream.add("bytes", _ENTRY_OVERHEAD + len(event.value))
+    _close(stream, event.kind, retention, now)
+    return Ended(attempt + 1, tail + 1)
+
+
+def _close(stream: MemoryStream, kind: str, retention: Retention, now: int) -> None:
+    stream.put(status=kind, finished_ms=now, lease_ms=0)
+    stream.add("bytes", -len(stream.request or b""))
+    stream.request, stream.lease_ms, stream.touched_ms = None, None, now
+    _expire_at(stream, now + retention.retain_ms, retention)
+
+
+def _expire_at(stream: MemoryStream, at_ms: int, retention: Retention) -> None:
+    stream.put(expires_ms=at_ms)
+    stream.expires_ms, stream.forgotten_ms = at_ms, at_ms + retention.tombstone_ms
+    if stream.tombstone is not None:
+        stream.tombstone = Tombstone(stream.tombstone.tenant, at_ms, deleted=False)

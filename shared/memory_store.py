@@ -1,0 +1,134 @@
+"""The store in memory: the same answers as Redis, for simulation. Nothing outlives the process, nothing leaves it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from shared.errors import StoreError
+from shared.events import Event
+from shared.memory_streams import Clock, MemoryStreams, Moment
+from shared.memory_tailer import MemoryTailer, Sleep
+from shared.position import Position
+from shared.store import (
+    Append,
+    AppendReply,
+    Beat,
+    BeatReply,
+    CancelReply,
+    Claim,
+    ClaimReply,
+    CreateReply,
+    Deleted,
+    FinishReply,
+    Gone,
+    Listing,
+    Meta,
+    NewStream,
+    Retention,
+    Snapshot,
+    Tailer,
+    Tombstone,
+)
+
+__all__ = ("Clock", "MemoryStore", "Moment", "Sleep")
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryStore:
+    """`Store` in memory. `clock` tells the time in ms and `sleep` passes it in s, so a simulation can run its own.
+
+    No method waits for anything but time; `streams` is the synchronous store underneath.
+    """
+
+    def __init__(self, *, clock: Clock = _wall_clock, sleep: Sleep = asyncio.sleep) -> None:
+        self.streams = MemoryStreams(clock)
+        self._sleep = sleep
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore {self.streams!r}>"
+
+    async def create(self, new: NewStream, retention: Retention) -> CreateReply:
+        return self.streams.create(new, retention)
+
+    async def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
+        return self.streams.claim(stream_id, claim, retention)
+
+    async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
+        return [_answered(self.streams.append, call, retention) for call in appends]
+
+    async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
+        return [_answered(self.streams.heartbeat, beat, retention) for beat in beats]
+
+    async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
+        return self.streams.cancel(stream_id, attempt=attempt, nonce=nonce, retention=retention)
+
+    async def finish(self, stream_id: str, event: Event, *, nonce: str, retention: Retention) -> FinishReply:
+        return self.streams.finish(stream_id, event, nonce=nonce, retention=retention)
+
+    async def release(self, stream_id: str, nonce: str) -> BeatReply:
+        return self.streams.release(stream_id, nonce)
+
+    async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone:
+        return self.streams.delete(stream_id, retention)
+
+    async def meta(self, stream_id: str) -> Meta | None:
+        return self.streams.meta(stream_id)
+
+    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
+        return self.streams.read(stream_id, after, limit=limit)
+
+    async def tombstone(self, stream_id: str) -> Tombstone | None:
+        return self.streams.tombstone(stream_id)
+
+    async def present(self, stream_ids: Sequence[str]) -> Sequence[str]:
+        return self.streams.present(stream_ids)
+
+    async def due(self, *, limit: int) -> Sequence[str]:
+        return self.streams.due(limit=limit)
+
+    async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
+        return self.streams.listing(tenant, status=status, limit=limit, cursor=cursor)
+
+    async def statistics(self) -> Mapping[str, int]:
+        return self.streams.statistics()
+
+    async def secret(self) -> bytes:
+        return self.streams.secret()
+
+    async def ping(self) -> None:
+        return None
+
+    def tailer(self) -> Tailer:
+        return MemoryTailer(self.streams, self._sleep)
+
+    async def aclose(self) -> None:
+        return None
+
+    # What simulation does to a store
+
+    def expire(self, stream_id: str) -> None:
+        self.streams.expire(stream_id)
+
+    def lose_tail(self, stream_id: str, *, to: Position) -> None:
+        self.streams.lose_tail(stream_id, to=to)
+
+    def snapshot(self) -> Moment:
+        return self.streams.snapshot()
+
+    def restore(self, moment: Moment) -> None:
+        self.streams.restore(moment)
+
+
+def _answered(function: Callable[[A, Retention], T], call: A, retention: Retention) -> T | Exception:
+    """The answer of one call of several, or the refusal that stands in its place."""
+    try:
+        return function(call, retention)
+    except StoreError as refusal:
+        return refusal

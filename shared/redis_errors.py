@@ -1,0 +1,57 @@
+"""The boundary where redis-py's exceptions become ours, so that nothing else has to know redis-py."""
+
+import contextlib
+from collections.abc import Iterator
+
+import redis.exceptions as rx
+
+from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
+
+__all__ = ("is_missing_function", "mapped", "mapping")
+
+_FULL = ("OOM", "MISCONF", "NOREPLICAS")
+_FAILING_OVER = ("READONLY", "UNBLOCKED")
+_BUSY = ("BUSY", "LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MOVED", "ASK")
+
+
+def mapped(error: BaseException) -> StoreError:
+    """Our error for one of redis-py's. What is unknown counts as misuse: retrying it blindly could not be justified."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, rx.OutOfMemoryError):
+        return StoreFull(str(error))
+    if isinstance(error, rx.ReadOnlyError):
+        return StoreReadOnly(str(error))
+    if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | rx.NoPermissionError):
+        return StoreMisused(str(error))
+    # redis-py strips the word from the errors it has classes for, so ask the class before the text.
+    if isinstance(error, rx.BusyLoadingError | rx.TryAgainError | rx.ClusterDownError | rx.AskError):
+        return StoreBusy(str(error))
+    if isinstance(error, rx.ConnectionError | rx.TimeoutError | OSError | EOFError):
+        return StoreUnavailable(f"{type(error).__name__}: {error}")
+    return _by_word(str(error))
+
+
+def _by_word(text: str) -> StoreError:
+    word = text.split(" ", 1)[0].rstrip(":")
+    if word in _FULL:
+        return StoreFull(text)
+    if word in _FAILING_OVER:
+        return StoreReadOnly(text)
+    if word in _BUSY:
+        return StoreBusy(text)
+    return StoreMisused(text)
+
+
+def is_missing_function(error: object) -> bool:
+    """Whether a reply says that our library is not loaded on this server (restart without it, or a new master)."""
+    return isinstance(error, rx.ResponseError) and str(error).lower().startswith("function not found")
+
+
+@contextlib.contextmanager
+def mapping() -> Iterator[None]:
+    """Run redis-py under this; everything it raises comes out as a `StoreError`."""
+    try:
+        yield
+    except (rx.RedisError, OSError, EOFError) as error:
+        raise mapped(error) from error

@@ -1,0 +1,210 @@
+"""From Redis replies to our types. Pure functions over bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+
+from shared.events import Event, LogEntry, stored
+from shared.lineage import Fence, Lineage
+from shared.position import Position
+from shared.store import (
+    Appended,
+    AppendReply,
+    Beating,
+    BeatReply,
+    Cancelling,
+    CancelReply,
+    Claimed,
+    ClaimReply,
+    Closed,
+    Created,
+    CreateReply,
+    Deleted,
+    Ended,
+    Exhausted,
+    Exists,
+    Fenced,
+    FinishReply,
+    Gone,
+    Held,
+    Meta,
+    Stale,
+    TailMismatch,
+    Tombstone,
+)
+
+__all__ = (
+    "append_reply",
+    "beat_reply",
+    "block_entries",
+    "cancel_reply",
+    "claim_reply",
+    "create_reply",
+    "delete_reply",
+    "finish_reply",
+    "log_entries",
+    "meta_reply",
+    "tombstone_reply",
+)
+
+Reply = Sequence[bytes]
+
+# Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.
+_KINDS = {
+    kind.encode(): kind
+    for kind in ("text", "reasoning", "refusal", "tool_call", "usage", "fence", "done", "error", "cancelled")
+}
+_FENCE = b"fence:"
+
+
+def create_reply(reply: Reply) -> CreateReply:
+    match reply[0]:
+        case b"CREATED":
+            return Created(int(reply[1]))
+        case b"EXISTS":
+            return Exists(reply[1].decode(), reply[2].decode(), reply[3].decode())
+    return cast("CreateReply", _refusal(reply))
+
+
+def claim_reply(reply: Reply) -> ClaimReply:
+    match reply[0]:
+        case b"CLAIMED":
+            return Claimed(int(reply[1]), int(reply[2]), reply[3], reply[4] == b"1")
+        case b"EXHAUSTED":
+            return Exhausted(int(reply[1]))
+    return cast("ClaimReply", _refusal(reply))
+
+
+def append_reply(reply: Reply) -> AppendReply:
+    match reply[0]:
+        case b"OK":
+            return Appended(int(reply[1]), reply[2] == b"1", int(reply[3]))
+        case b"TAIL":
+            return TailMismatch(int(reply[1]))
+    return cast("AppendReply", _refusal(reply))
+
+
+def beat_reply(reply: Reply) -> BeatReply:
+    if reply[0] == b"BEATING":
+        return Beating(reply[1] == b"1")
+    return cast("BeatReply", _refusal(reply))
+
+
+def cancel_reply(reply: Reply) -> CancelReply:
+    match reply[0]:
+        case b"CANCELLING":
+            return Cancelling()
+        case b"STALE":
+            return Stale(int(reply[1]))
+        case b"ENDED":
+            return Ended(int(reply[1]), int(reply[2]))
+    return cast("CancelReply", _refusal(reply))
+
+
+def finish_reply(reply: Reply) -> FinishReply:
+    if reply[0] == b"ENDED":
+        return Ended(int(reply[1]), int(reply[2]))
+    return cast("FinishReply", _refusal(reply))
+
+
+def delete_reply(reply: Reply) -> Deleted | Gone:
+    return Deleted() if reply[0] == b"DELETED" else Gone()
+
+
+def _refusal(reply: Reply) -> Fenced | Closed | Held | Gone:
+    """The answers that several functions share."""
+    match reply[0]:
+        case b"FENCED":
+            return Fenced(int(reply[1]))
+        case b"CLOSED":
+            return Closed(reply[1].decode(), int(reply[2]))
+        case b"HELD":
+            return Held(int(reply[1]))
+        case b"GONE":
+            return Gone()
+    raise ValueError(f"not an answer of ours: {reply[0]!r}")
+
+
+def log_entries(raw: Sequence[tuple[bytes, Any]]) -> list[LogEntry]:
+    """Entries of an XRANGE or of one stream of an XREAD, fields as a flat list."""
+    return [LogEntry(Position.parse(entry_id), stored(_KINDS[fields[0]], fields[1])) for entry_id, fields in raw]
+
+
+def block_entries(raw: Sequence[tuple[bytes, Any]], lineage: Lineage) -> list[LogEntry]:
+    """The merged events inside blocks. Fields: `start` and its offset, then kind and value of each part."""
+    return [entry for _, fields in raw for entry in _parts(fields, lineage)]
+
+
+def _parts(fields: Sequence[bytes], lineage: Lineage) -> list[LogEntry]:
+    offset, entries = int(fields[1]), []
+    for kind, value in zip(fields[2::2], fields[3::2], strict=True):
+        event: Event = stored(_KINDS[kind], value)
+        offset += event.size
+        entries.append(LogEntry(lineage.event_id(offset).position, event))
+    return entries
+
+
+def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
+    """The meta hash, or None if it is not there (or half there: a key that somebody else made)."""
+    if b"status" not in raw:
+        return None
+    return Meta(
+        id=stream_id,
+        tenant=_text(raw, b"tenant"),
+        status=_text(raw, b"status"),
+        model=_text(raw, b"model"),
+        attempt=_number(raw, b"attempt"),
+        nonce=_text(raw, b"nonce"),
+        tail=_number(raw, b"tail"),
+        folded=_number(raw, b"folded"),
+        trimmed=_number(raw, b"trimmed"),
+        provider=_text(raw, b"provider"),
+        worker=_text(raw, b"worker"),
+        bytes=_number(raw, b"bytes"),
+        events=_number(raw, b"events"),
+        cancelling=raw.get(b"cancel") == b"1",
+        created_ms=_number(raw, b"created_ms"),
+        started_ms=_number(raw, b"started_ms"),
+        first_ms=_number(raw, b"first_ms"),
+        finished_ms=_number(raw, b"finished_ms"),
+        expires_ms=_number(raw, b"expires_ms"),
+        lease_ms=_number(raw, b"lease_ms"),
+        interruption=_text(raw, b"interruption"),
+        finish_reason=_text(raw, b"finish_reason"),
+        usage=_json(raw, b"usage"),
+        error=_json(raw, b"error"),
+        metadata=_json(raw, b"metadata") or {},
+        fences=_fences(raw),
+    )
+
+
+def tombstone_reply(raw: Mapping[bytes, bytes]) -> Tombstone | None:
+    if b"tenant" not in raw:
+        return None
+    return Tombstone(_text(raw, b"tenant"), _number(raw, b"gone_ms"), raw.get(b"deleted") == b"1")
+
+
+def _fences(raw: Mapping[bytes, bytes]) -> tuple[Fence, ...]:
+    """All fences, oldest first: a large hash comes in no particular order."""
+    found = [_fence(name, body) for name, body in raw.items() if name.startswith(_FENCE)]
+    return tuple(sorted(found, key=lambda fence: fence.attempt))
+
+
+def _fence(name: bytes, body: bytes) -> Fence:
+    fields = orjson.loads(body)
+    attempt = int(name[len(_FENCE) :])
+    return Fence(attempt, fields["nonce"], int(fields["keep"]), fields["reason"], fields["worker"])
+
+
+def _text(raw: Mapping[bytes, bytes], name: bytes) -> str:
+    return raw.get(name, b"").decode()
+
+
+def _number(raw: Mapping[bytes, bytes], name: bytes) -> int:
+    return int(raw.get(name) or 0)
+
+
+def _json(raw: Mapping[bytes, bytes], name: bytes) -> dict[str, Any] | None:
+    value = raw.get(name)
+    return orjson.loads(value) if value else None

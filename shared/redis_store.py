@@ -1,0 +1,282 @@
+"""The store on Redis Streams: the keys of `keys.py`, the functions of `lua/`, and nothing that decides."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from shared import redis_replies as replies
+from shared.events import Event, LogEntry
+from shared.keys import Keyspace, bucket_of
+from shared.listing import ListingCursor, matches
+from shared.position import Position
+from shared.redis_cancels import RedisCancelListener
+from shared.redis_errors import is_missing_function, mapped, mapping
+from shared.redis_library import Library
+from shared.redis_tailer import RedisTailer
+from shared.store import (
+    Append,
+    AppendReply,
+    Beat,
+    BeatReply,
+    CancelListener,
+    CancelReply,
+    Claim,
+    ClaimReply,
+    CreateReply,
+    Deleted,
+    FinishReply,
+    Gone,
+    Listing,
+    Meta,
+    NewStream,
+    Retention,
+    Snapshot,
+    Tailer,
+    Tombstone,
+)
+
+__all__ = ("RedisStore",)
+
+T = TypeVar("T")
+Call = tuple[str, str, Sequence[Any]]
+
+# Bucket counts may change over the years, so what looks at all buckets looks at every one there can be.
+_BUCKETS = tuple(f"{bucket:02x}" for bucket in range(256))
+_SECRET_BYTES = 32
+
+
+class RedisStore:
+    """`Store` on Redis >= 7.0 or Valkey >= 7.2. Owns its client; `aclose` ends it."""
+
+    def __init__(self, client: "Redis", keys: Keyspace) -> None:
+        self._client = client
+        self._keys = keys
+        self._library = Library.read()
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._keys.prefix} {self._library.name}>"
+
+    @property
+    def client(self) -> "Redis":
+        """The client underneath, for what is not about streams: `doctor`, the queue, metrics."""
+        return self._client
+
+    async def create(self, new: NewStream, retention: Retention) -> CreateReply:
+        args = [new.tenant, new.model, new.request, new.digest, new.metadata, new.interruption or "", new.dispatch_ms]
+        reply = await self._call(new.id, "create", *args, retention.live_ms, retention.tombstone_ms)
+        return replies.create_reply(reply)
+
+    async def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
+        args = [claim.nonce, claim.worker, claim.lease_ms, claim.mode, claim.reason, claim.holder, claim.provider]
+        reply = await self._call(
+            stream_id, "claim", *args, claim.max_attempts, retention.live_ms, retention.tombstone_ms
+        )
+        return replies.claim_reply(reply)
+
+    async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
+        calls: list[Call] = [(append.id, "append", _append_args(append, retention)) for append in appends]
+        return await self._call_many(calls, replies.append_reply)
+
+    async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
+        calls: list[Call] = [
+            (beat.id, "heartbeat", (beat.nonce, beat.lease_ms, retention.live_ms, retention.tombstone_ms))
+            for beat in beats
+        ]
+        return await self._call_many(calls, replies.beat_reply)
+
+    async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
+        target = "" if attempt is None else attempt
+        args = [target, nonce, retention.retain_ms, retention.tombstone_ms, self._keys.cancels]
+        return replies.cancel_reply(await self._call(stream_id, "cancel", *args))
+
+    async def finish(self, stream_id: str, event: Event, *, nonce: str, retention: Retention) -> FinishReply:
+        args = [nonce, event.kind, event.value, retention.retain_ms, retention.tombstone_ms, event.kind, event.value]
+        return replies.finish_reply(await self._call(stream_id, "finish", *args))
+
+    async def release(self, stream_id: str, nonce: str) -> BeatReply:
+        return replies.beat_reply(await self._call(stream_id, "release", nonce))
+
+    async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone:
+        return replies.delete_reply(await self._call(stream_id, "delete", retention.tombstone_ms))
+
+    async def meta(self, stream_id: str) -> Meta | None:
+        with mapping():
+            raw = await cast("Awaitable[dict[bytes, bytes]]", self._client.hgetall(self._keys.meta(stream_id)))
+        return replies.meta_reply(stream_id, raw)
+
+    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
+        # One transaction: a compaction between the two ranges would otherwise hide what it moved.
+        async with self._client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(self._keys.meta(stream_id))
+            pipe.xrange(self._keys.blocks(stream_id), f"({after}", "+", count=limit)
+            pipe.xrange(self._keys.stream(stream_id), f"({after}", "+", count=limit)
+            raw, blocks, recent = await self._execute(pipe)
+        meta = replies.meta_reply(stream_id, raw)
+        if meta is None:
+            return None
+        folded: list[LogEntry] = replies.block_entries(blocks, meta.lineage)
+        return Snapshot(meta, folded if len(blocks) == limit else folded + replies.log_entries(recent))
+
+    async def tombstone(self, stream_id: str) -> Tombstone | None:
+        with mapping():
+            raw = await cast("Awaitable[dict[bytes, bytes]]", self._client.hgetall(self._keys.tombstone(stream_id)))
+        return replies.tombstone_reply(raw)
+
+    async def present(self, stream_ids: Sequence[str]) -> Sequence[str]:
+        keys = [key for stream_id in stream_ids for key in (self._keys.meta(stream_id), self._keys.stream(stream_id))]
+        with mapping():
+            if not keys or await self._client.exists(*keys) == len(keys):
+                return list(stream_ids)
+        # Seldom: somebody is missing, or a queued stream has no log yet. Ask about each.
+        async with self._client.pipeline(transaction=False) as pipe:
+            for stream_id in stream_ids:
+                pipe.hget(self._keys.meta(stream_id), "attempt")
+                pipe.exists(self._keys.stream(stream_id))
+            answers = await self._execute(pipe)
+        pairs = zip(stream_ids, answers[::2], answers[1::2], strict=True)
+        return [stream_id for stream_id, attempt, has_log in pairs if attempt == b"0" or (attempt and has_log)]
+
+    async def due(self, *, limit: int) -> Sequence[str]:
+        with mapping():
+            seconds, micros = await self._client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                pipe.zrangebyscore(self._keys.leases(bucket), 0, now_ms, start=0, num=limit, withscores=True)
+            found = await self._execute(pipe)
+        longest_due = sorted((deadline_ms, stream_id) for bucket in found for stream_id, deadline_ms in bucket)
+        return [stream_id.decode() for _, stream_id in longest_due[:limit]]
+
+    async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
+        after = ListingCursor.parse(cursor) if cursor else None
+        page: list[Meta] = []
+        while True:
+            candidates = await self._recent(after, limit=limit)
+            metas = await self._metas([candidate.id for candidate in candidates])
+            for after, meta in zip(candidates, metas, strict=True):
+                if meta is not None and meta.tenant == tenant and matches(meta.status, status):
+                    page.append(meta)
+                if len(page) == limit:
+                    return Listing(page, str(after))
+            if len(candidates) < limit:
+                return Listing(page, None)
+
+    async def statistics(self) -> Mapping[str, int]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                pipe.hgetall(self._keys.usage(bucket))
+                pipe.zcard(self._keys.leases(bucket))
+                pipe.zcard(self._keys.recent(bucket))
+            answers = await self._execute(pipe)
+        live, known = sum(answers[1::3]), sum(answers[2::3])
+        sums = {"live": live, "finished": known - live, "created": 0}
+        for usage in answers[::3]:
+            for name, value in usage.items():
+                sums[name.decode()] = sums.get(name.decode(), 0) + int(value)
+        return sums
+
+    async def secret(self) -> bytes:
+        with mapping():
+            await self._client.set(self._keys.secret, secrets.token_bytes(_SECRET_BYTES), nx=True)
+            value: bytes = await self._client.get(self._keys.secret)
+        return value
+
+    async def ping(self) -> None:
+        with mapping():
+            await self._client.ping()
+
+    async def load(self) -> None:
+        """Load the functions now rather than at the first call; says early that Redis is older than 7."""
+        await self._library.load(self._client)
+
+    async def is_loaded(self) -> bool:
+        return await self._library.is_loaded(self._client)
+
+    def tailer(self) -> Tailer:
+        return RedisTailer(self._client, self._keys)
+
+    def cancellations(self) -> CancelListener:
+        return RedisCancelListener(self._client, self._keys)
+
+    async def forget(self, stream_id: str) -> None:
+        bucket = bucket_of(stream_id)
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.zrem(self._keys.leases(bucket), stream_id)
+            pipe.zrem(self._keys.recent(bucket), stream_id)
+            await self._execute(pipe)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def _recent(self, after: ListingCursor | None, *, limit: int) -> list[ListingCursor]:
+        """The places of the streams that follow a place in the listing of all buckets."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                key, below = self._keys.recent(bucket), f"({after.touched_ms}" if after else "+inf"
+                pipe.zrevrangebyscore(key, below, 0, start=0, num=limit, withscores=True)
+                if after:
+                    pipe.zrangebyscore(key, after.touched_ms, after.touched_ms, withscores=True)
+            buckets = await self._execute(pipe)
+        found = [ListingCursor(int(score), member.decode()) for bucket in buckets for member, score in bucket]
+        return sorted((place for place in found if after is None or place < after), reverse=True)[:limit]
+
+    async def _metas(self, stream_ids: Sequence[str]) -> list[Meta | None]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for stream_id in stream_ids:
+                pipe.hgetall(self._keys.meta(stream_id))
+            found = await self._execute(pipe)
+        return [replies.meta_reply(stream_id, raw) for stream_id, raw in zip(stream_ids, found, strict=True)]
+
+    async def _call(self, stream_id: str, function: str, *args: Any) -> Any:
+        (reply,) = await self._call_many([(stream_id, function, args)], _as_it_came)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def _call_many(self, calls: Sequence[Call], parse: Callable[[Any], T]) -> list[T | Exception]:
+        raw = await self._fcall(calls)
+        missing = [index for index, reply in enumerate(raw) if is_missing_function(reply)]
+        if missing:
+            # A function that was not there has written nothing, so calling it again is safe.
+            await self.load()
+            again = await self._fcall([calls[index] for index in missing])
+            for index, reply in zip(missing, again, strict=True):
+                raw[index] = reply
+        return [mapped(reply) if isinstance(reply, Exception) else parse(reply) for reply in raw]
+
+    async def _fcall(self, calls: Sequence[Call]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for stream_id, function, args in calls:
+                keys = self._keys.of_stream(stream_id)
+                pipe.execute_command("FCALL", self._library.function(function), len(keys), *keys, *args)
+            return await self._execute_each(pipe)
+
+    async def _execute(self, pipe: "Pipeline") -> list[Any]:
+        results = await self._execute_each(pipe)
+        for result in results:
+            if isinstance(result, Exception):
+                raise mapped(result) from result
+        return results
+
+    async def _execute_each(self, pipe: "Pipeline") -> list[Any]:
+        """Answers and refusals as they came: redis-py would hide the refusal's first word behind the command."""
+        with mapping():
+            results: list[Any] = await pipe.execute(raise_on_error=False)
+        return results
+
+
+def _append_args(append: Append, retention: Retention) -> Sequence[Any]:
+    args: list[Any] = [append.nonce, append.tail, append.safe, retention.retain_ms, retention.tombstone_ms]
+    args.append(len(append.events))
+    for event in append.events:
+        args += (event.kind, event.size, event.value)
+    for name, value in append.updates.items():
+        args += (name, value)
+    return args
+
+
+def _as_it_came(reply: Any) -> Any:
+    return reply

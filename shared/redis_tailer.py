@@ -1,0 +1,125 @@
+"""Reading the tails of many streams over one connection of its own.
+
+A cancelled command on a pooled connection can hand its reply to the next user of that connection; so a tailer's
+connection comes from no pool, goes to nobody else, and is closed when a read is cancelled. Replies are taken as they
+come off the wire: redis-py's parsing of XREAD would build dictionaries that are taken apart again at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection
+
+from shared.errors import StoreUnavailable
+from shared.events import LogEntry
+from shared.keys import ID_CHARS, Keyspace
+from shared.position import Position
+from shared.redis_errors import mapping
+from shared.redis_replies import log_entries
+
+__all__ = ("RedisTailer",)
+
+# Beyond the time Redis was asked to wait, before we call it dead.
+_GRACE_S = 5.0
+_RETRY_S = 0.001
+
+
+class RedisTailer:
+    """`Tailer` over XREAD. One read at a time; `interrupt` may come from another task."""
+
+    def __init__(self, client: "Redis", keys: Keyspace) -> None:
+        self._client = client
+        self._keys = keys
+        self._connection: Connection | None = None
+        self._client_id = 0
+        self._reading = False
+        self._reads = 0
+
+    def __repr__(self) -> str:
+        state = "reading" if self._reading else "open" if self._connection else "closed"
+        return f"<RedisTailer {state}>"
+
+    async def read(
+        self, cursors: Mapping[str, Position], *, count: int, block_ms: int | None
+    ) -> Mapping[str, Sequence[LogEntry]]:
+        if not cursors:
+            return {}
+        self._reads += 1
+        self._reading = True
+        try:
+            connection = await self._open()
+            command = self._command(cursors, count=count, block_ms=block_ms or 0)
+            reply = await self._ask(connection, command, timeout_s=(block_ms or 0) / 1000 + _GRACE_S)
+        finally:
+            self._reading = False
+        news = {key[-ID_CHARS:].decode(): log_entries(raw) for key, raw in reply or ()}
+        if not news.keys() <= cursors.keys():
+            await self.aclose()
+            raise StoreUnavailable("Redis answered about streams that nobody asked for")
+        return news
+
+    async def interrupt(self) -> None:
+        read = self._reads
+        # Redis may not have seen the read yet, and an unblocking that comes before it has no effect: try until it has.
+        while self._reading and self._reads == read:
+            if await self._unblock():
+                return
+            await asyncio.sleep(_RETRY_S)
+
+    async def _unblock(self) -> bool:
+        if not self._client_id:
+            return False
+        with mapping():
+            return bool(await self._client.client_unblock(self._client_id))
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        self._client_id = 0
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    def _command(self, cursors: Mapping[str, Position], *, count: int, block_ms: int) -> list[str | int]:
+        command: list[str | int] = ["XREAD", "COUNT", count]
+        if block_ms > 0:
+            command += ["BLOCK", block_ms]
+        command.append("STREAMS")
+        command += [self._keys.stream(stream_id) for stream_id in cursors]
+        command += [str(position) for position in cursors.values()]
+        return command
+
+    async def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = _new_connection(self._client)
+            await self._within(_GRACE_S, self._connection.connect())  # type: ignore[no-untyped-call]
+            self._client_id = int(await self._ask(self._connection, ["CLIENT", "ID"], timeout_s=_GRACE_S))
+        return self._connection
+
+    async def _ask(self, connection: Connection, command: Sequence[str | int], *, timeout_s: float) -> Any:
+        return await self._within(timeout_s, _converse(connection, command))
+
+    async def _within(self, timeout_s: float, conversation: Awaitable[Any]) -> Any:
+        """Whatever goes wrong half-way closes the connection: an unfinished conversation is never taken up again."""
+        try:
+            with mapping():
+                async with asyncio.timeout(timeout_s):
+                    return await conversation
+        except BaseException:
+            await self.aclose()
+            raise
+
+
+async def _converse(connection: Connection, command: Sequence[str | int]) -> Any:
+    await connection.send_command(*command)
+    return await connection.read_response()
+
+
+def _new_connection(client: "Redis") -> Connection:
+    """A connection with the client's options that its pool does not know.
+
+    Its only deadline is ours: redis-py's would cut a waiting read, or answer None and leave the reply to the next.
+    """
+    connection = cast("Connection", client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+    connection.socket_timeout = None
+    return connection

@@ -1,0 +1,207 @@
+"""Every setting, its default and its unit. Environment (`TAILRACE_*`) wins over the file, the file over defaults.
+
+The file is named by `TAILRACE_CONFIG` (default `./tailrace.toml`, which may be absent). Unknown settings are refused
+in both places: a misspelt bound that silently keeps its default is found at three in the morning.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from shared.errors import InvalidConfiguration
+from shared.store import Retention
+
+__all__ = ("CONFIG_VARIABLE", "ENVIRONMENT_PREFIX", "ProviderSettings", "Settings")
+
+ENVIRONMENT_PREFIX = "TAILRACE_"
+CONFIG_VARIABLE = "TAILRACE_CONFIG"
+
+# Read by the test suite and the launcher, not by the product's processes.
+_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "TAILRACE_REQUIRE_ALL"})
+_OTHER_PREFIXES = ("TAILRACE_TEST_",)
+
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+def _plain_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return url.rstrip("/")
+
+
+class ProviderSettings(BaseModel):
+    """A completion API that workers may pull from. Only operators name one; a request never carries a URL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    dialect: Literal["openai"] = "openai"
+    base_url: Annotated[str, AfterValidator(_plain_url)]
+    api_key_env: str | None = None
+    models: list[str] = Field(min_length=1)
+    continuation: Literal["prefill", "message", "none"] = Field(
+        "none",
+        description="How an interrupted answer can be continued: assistant prefill, a closing user turn, or not.",
+    )
+    connect_timeout_s: Seconds = 5
+    first_token_timeout_s: Seconds = 60
+    next_token_timeout_s: Seconds = 30
+    total_timeout_s: Seconds = 600
+    include_usage: bool = Field(True, description="Ask for a usage chunk (stream_options.include_usage).")
+
+    def serves(self, model: str) -> bool:
+        """Whether a pattern of `models` (as in `gpt-*`) names this model."""
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def api_key(self, environment: Mapping[str, str]) -> str | None:
+        """The key, read from the environment when it is needed and kept nowhere."""
+        return environment.get(self.api_key_env) if self.api_key_env else None
+
+
+class Settings(BaseSettings):
+    """Configuration of every process. Field `edge_port` is `TAILRACE_EDGE_PORT` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    # Redis
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Streams: redis://, rediss://, unix://, redis+sentinel://"
+    )
+    queue_url: str | None = Field(
+        None, description="The arq queue, if it is to live on another Redis than the streams."
+    )
+    redis_timeout_s: Seconds = Field(5, description="Deadline of every Redis command.")
+    prefix: str = Field("tailrace", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="First part of every Redis key.")
+    buckets: int = Field(16, ge=1, le=256, description="How many hash tags new streams are spread over.")
+    secret: SecretStr | None = Field(
+        None, description="Key of idempotent stream ids; default: made once, kept in Redis."
+    )
+    allow_eviction: bool = Field(False, description="Run although Redis may evict keys. Streams can then be lost.")
+
+    # Life of a stream
+    retain_s: Seconds = Field(3600, description="How long a finished stream can be read.")
+    live_ttl_s: Seconds = Field(3600, description="Expiry of a live stream, pushed by each heartbeat.")
+    tombstone_s: Seconds = Field(
+        86_400, description="How long an expired or deleted stream answers 410 rather than 404."
+    )
+    dispatch_s: Seconds = Field(
+        30, description="How long a created stream may wait for a worker before it is dispatched again."
+    )
+    lease_s: Seconds = Field(10, description="How long a worker holds a stream without a sign of life.")
+    heartbeat_s: Seconds = Field(3, description="How often a worker renews its leases.")
+    sweep_s: Seconds = Field(2, description="How often each worker looks for expired leases.")
+    max_attempts: int = Field(3, ge=1, description="Claims of a stream before it ends with worker_crash_loop.")
+
+    # Limits
+    max_body_bytes: Bytes = Field(2 * 1024 * 1024, description="Largest request body.")
+    max_messages: int = Field(1000, ge=1, description="Most messages in a request.")
+    max_stream_bytes: Bytes = Field(50 * 1024 * 1024, description="Byte budget of one stream.")
+    max_total_bytes: Bytes = Field(500 * 1024 * 1024, description="Byte budget of all streams.")
+
+    # Worker
+    max_jobs: int = Field(1000, ge=1, description="Streams one worker pulls at the same time.")
+    poll_delay_s: Seconds = Field(0.005, description="Pause between two looks at the queue.")
+    flush_ms: int = Field(
+        0, ge=0, description="Wait this long for more deltas before an append (the first never waits)."
+    )
+    worker_buffer_bytes: Bytes = Field(
+        256 * 1024, description="Text of one stream waiting for Redis before its provider is held."
+    )
+    store_stall_s: Seconds = Field(
+        30, description="How long a worker retries a refused append before it ends the stream."
+    )
+    worker_drain_s: Seconds = Field(
+        20, description="On SIGTERM, how long running streams may finish before they are handed over."
+    )
+
+    # Edge
+    edge_host: str = "127.0.0.1"
+    edge_port: int = Field(8000, ge=0, le=65535)
+    edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved elsewhere.")
+    edge_heartbeat_s: Seconds = Field(
+        10, description="Comment to a silent reader, so that proxies keep the connection."
+    )
+    retry_ms: int = Field(1000, ge=0, description="How long readers wait before they reconnect; jitter is added.")
+    max_connection_s: Seconds = Field(600, description="Age at which a reader is asked to reconnect; jitter is added.")
+    send_timeout_s: Seconds = Field(30, description="A reader that takes nothing for this long is cut off.")
+    send_buffer_bytes: Bytes = Field(64 * 1024, description="SO_SNDBUF of a reader's socket.")
+    tail_pace_s: Seconds = Field(0.005, description="Pause between two reads of the shared tail.")
+    tail_count: int = Field(256, ge=1, description="Entries of one stream in one read of the tail.")
+    feed_bytes: Bytes = Field(256 * 1024, description="Recent frames an edge keeps for each stream it follows.")
+    docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto: text on a terminal, else JSON lines."
+    )
+
+    providers: list[ProviderSettings] = Field(default_factory=list)
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Settings of this process. Raises `InvalidConfiguration` with one line a mistake."""
+        environment = os.environ if environment is None else environment
+        _refuse_unknown(environment, known=set(cls.model_fields))
+        try:
+            return cls()
+        except (ValidationError, tomllib.TOMLDecodeError) as error:
+            raise InvalidConfiguration(_explain(error)) from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get(CONFIG_VARIABLE, "tailrace.toml"))
+        file = TomlConfigSettingsSource(settings_cls, toml_file=path)
+        return init_settings, env_settings, file
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(
+            live_ms=round(self.live_ttl_s * 1000),
+            retain_ms=round(self.retain_s * 1000),
+            tombstone_ms=round(self.tombstone_s * 1000),
+        )
+
+    @property
+    def streams_and_queue_share_redis(self) -> bool:
+        return self.queue_url is None or self.queue_url == self.redis_url
+
+    def providers_of(self, model: str) -> list[ProviderSettings]:
+        """The providers that serve a model, in the order of the file."""
+        return [provider for provider in self.providers if provider.serves(model)]
+
+
+def _refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
+    unknown = [
+        name
+        for name in environment
+        if name.startswith(ENVIRONMENT_PREFIX)
+        and name not in _OTHER_VARIABLES
+        and not name.startswith(_OTHER_PREFIXES)
+        and name[len(ENVIRONMENT_PREFIX) :].lower() not in known
+    ]
+    if unknown:
+        raise InvalidConfiguration(f"unknown environment variables: {', '.join(sorted(unknown))}")
+
+
+def _explain(error: ValidationError | tomllib.TOMLDecodeError) -> str:
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"the configuration file is not TOML: {error}"
+    return "; ".join(f"{_where(problem)}: {problem['msg']}" for problem in error.errors())
+
+
+def _where(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"])

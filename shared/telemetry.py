@@ -1,0 +1,186 @@
+"""What a process tells its operator: log lines and metrics. Neither ever holds a prompt, an answer or a key.
+
+Third-party loggers are kept at `info` or above whatever the level: their debug lines print bodies and arguments.
+"""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Self, TextIO
+
+import orjson
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from shared.settings import Settings
+
+__all__ = ("OWN_LOGGERS", "JsonLines", "Metrics", "TextLines", "configure_logging", "process_registry")
+
+OWN_LOGGERS: Final = ("shared", "services")
+
+# Attributes of every record; what else is found on one came through `extra=`.
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+# The last net, for a slip in a log call: these names carry what people wrote or secrets.
+_WITHHELD: Final = frozenset(
+    {"answer", "api_key", "arguments", "authorization", "body", "content", "delta", "messages", "prompt", "request"}
+    | {"password", "secret", "text"}
+)
+# A line break in a message would let a model or a header forge a log line, an escape repaint the terminal.
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {10: "\\n", 13: "\\r"}
+_COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+# Chosen where the promises are: a first token in tens of milliseconds, a resume within a second.
+_FIRST_TOKEN_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def configure_logging(settings: Settings, *, process: str, stream: TextIO | None = None) -> None:
+    """Log to standard error: text on a terminal, one JSON object a line otherwise (`TAILRACE_LOG_FORMAT` decides else).
+
+    `process` names this one among its siblings, e.g. `edge`. Calling it again replaces what the first call set up.
+    """
+    stream = sys.stderr if stream is None else stream
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(settings.log_format, process, stream))
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.INFO))
+    for name in OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level)
+
+
+def _formatter(style: str, process: str, stream: TextIO) -> logging.Formatter:
+    terminal = stream.isatty()
+    if style == "json" or (style == "auto" and not terminal):
+        return JsonLines(process)
+    return TextLines(process, colour=terminal and not os.environ.get("NO_COLOR"))
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (ISO 8601, UTC), level, process, logger, message, what `extra=` gave, error."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extras(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except orjson.JSONEncodeError:
+            # A lone surrogate or a huge integer; a log line must not be lost to its content.
+            return json.dumps(line, default=str, skipkeys=True)
+
+
+class TextLines(logging.Formatter):
+    """`12:34:56.789 INFO    edge  ready on port 8000 readers=3`, coloured by level on a terminal."""
+
+    def __init__(self, process: str, *, colour: bool) -> None:
+        super().__init__()
+        self._process = process
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = _time(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        extras = "".join(f" {name}={value}" for name, value in _extras(record).items())
+        words = f"{record.getMessage()}{extras}".translate(_CONTROLS)
+        line = f"{clock} {self._level(record)} {self._process}  {words}"
+        if not record.exc_info:
+            return line
+        trace = self.formatException(record.exc_info).splitlines()
+        return "\n".join([line, *(each.translate(_CONTROLS) for each in trace)])
+
+    def _level(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname:<7}"
+        return f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m" if self._colour else level
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    found = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return {name: "[withheld]" if name.lower() in _WITHHELD else value for name, value in found.items()}
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry of its own for one process, with Python's and the system's figures about it."""
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Every metric of Tailrace. Labels take few values, never a stream id. Documented in docs/metrics.md."""
+
+    streams_created: Counter
+    streams_ended: Counter
+    appends: Counter
+    append_batch_events: Histogram
+    provider_chunks: Counter
+    time_to_first_token: Histogram
+    edge_readers: Gauge
+    events_delivered: Counter
+    resumes: Counter
+    resets: Counter
+    gaps: Counter
+    slow_readers_cut: Counter
+    tail_reads: Counter
+    tail_entries: Counter
+    store_errors: Counter
+    claims: Counter
+
+    @classmethod
+    def on(cls, registry: CollectorRegistry) -> Self:
+        """Register all of them; edge and worker each count what they do and leave the rest at zero."""
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tailrace_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"tailrace_{name}", text, buckets=buckets, registry=registry)
+
+        return cls(
+            streams_created=counter("streams_created_total", "Streams created by this edge."),
+            streams_ended=counter("streams_ended_total", "Streams ended by this process, by final status.", "status"),
+            appends=counter("appends_total", "Appends, by the store's answer.", "answer"),
+            append_batch_events=histogram("append_batch_events", "Events in one append.", _BATCH_BUCKETS),
+            provider_chunks=counter("provider_chunks_total", "Events decoded from a provider.", "provider"),
+            time_to_first_token=histogram(
+                "time_to_first_token_seconds", "From the claim of a stream to its first token.", _FIRST_TOKEN_BUCKETS_S
+            ),
+            edge_readers=Gauge("tailrace_edge_readers", "Readers attached now, by wire.", ["wire"], registry=registry),
+            events_delivered=counter("events_delivered_total", "Events handed to readers' transports.", "wire"),
+            resumes=counter("resumes_total", "Connections that came with a cursor, by what it was worth.", "outcome"),
+            resets=counter("resets_total", "Readers told to throw away what they hold.", "reason"),
+            gaps=counter("gaps_total", "Readers told that a part of the stream is gone."),
+            slow_readers_cut=counter("slow_readers_cut_total", "Readers cut off because they took nothing."),
+            tail_reads=counter("tail_reads_total", "Reads of the shared tail."),
+            tail_entries=counter("tail_entries_total", "Entries the shared tail brought."),
+            store_errors=counter("store_errors_total", "Refusals and failures of the store, by code.", "code"),
+            claims=counter("claims_total", "Claims of streams, by the store's answer.", "answer"),
+        )

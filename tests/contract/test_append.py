@@ -1,0 +1,231 @@
+"""append: OK, TAIL, FENCED, CLOSED, GONE; and batches that are refused as a whole."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from shared import events
+from shared.errors import StoreMisused
+from shared.events import Event
+from shared.position import Position
+from shared.store import Append, Appended, Closed, Fenced, Gone, Meta, Store, TailMismatch
+from tests.support.streams import OVER_MS, REQUEST, RETENTION, append, begin, claim, create, end, log, nonce, texts, write
+
+__all__ = ()
+
+NOBODY = "f" * 32
+OVERHEAD = 16
+FINE = events.delta("text", "fine")
+
+
+async def meta_of(store: Store, stream_id: str) -> Meta:
+    meta = await store.meta(stream_id)
+    assert meta is not None
+    return meta
+
+
+async def test_an_append_moves_the_tail(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    reply = await append(any_store, stream_id, [events.delta("reasoning", "hm"), *texts("h€llo")], safe=0)
+    assert reply == Appended(9, cancelling=False, bytes=len(REQUEST) + 2 + OVERHEAD + 2 + 7 + OVERHEAD)
+    entries = await log(any_store, stream_id)
+    assert [(str(entry.position), entry.event.kind) for entry in entries] == [
+        ("1-0", "fence"),
+        ("1-2", "reasoning"),
+        ("1-9", "text"),
+    ]
+    meta = await meta_of(any_store, stream_id)
+    assert (meta.tail, meta.events, meta.bytes) == (9, 2, reply.bytes)
+    assert meta.first_ms >= meta.started_ms > 0
+
+
+async def test_every_kind_of_event_comes_back_as_it_was(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    batch = [
+        events.delta("reasoning", "think\r\n\u2028"),
+        events.delta("text", "\x00\U0001f30a é"),
+        events.delta("refusal", "no"),
+        events.tool_call(0, '{"ci', call_id="call_1", name="weather"),
+        events.tool_call(0, 'ty":"Zürich"}'),
+        events.tool_call(1, "", call_id="call_2", name="time"),
+        events.usage({"input_tokens": 3, "output_tokens": 9}),
+        events.error("provider_failed", "The model provider failed.", retryable=True),
+    ]
+    await append(any_store, stream_id, batch)
+    entries = await log(any_store, stream_id)
+    assert [entry.event for entry in entries[1:]] == batch
+
+
+async def test_the_same_append_again_finds_the_tail(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "once")
+    assert await append(any_store, stream_id, texts("once")) == TailMismatch(4)
+    assert len(await log(any_store, stream_id)) == 2
+
+
+@pytest.mark.parametrize("tail", [3, 5])
+async def test_another_tail_is_a_mismatch(any_store: Store, tail: int) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "four")
+    before = await meta_of(any_store, stream_id)
+    assert await append(any_store, stream_id, texts("five"), tail=tail) == TailMismatch(4)
+    assert await meta_of(any_store, stream_id) == before
+
+
+async def test_another_nonce_is_fenced(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    assert await append(any_store, stream_id, texts("no"), number=2) == Fenced(1)
+    assert (await meta_of(any_store, stream_id)).tail == 0
+
+
+async def test_what_never_was_is_gone(any_store: Store) -> None:
+    assert await append(any_store, NOBODY, texts("no")) == Gone()
+
+
+async def test_a_stream_that_nobody_claimed_cannot_be_written(any_store: Store) -> None:
+    stream_id = await create(any_store)
+    assert await append(any_store, stream_id, texts("no")) == Fenced(0)
+    assert (await meta_of(any_store, stream_id)).tail == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        (events.done("stop"), "done"),
+        (events.error("provider_stalled", "…", retryable=True), "error"),
+        (events.CANCELLED, "cancelled"),
+    ],
+)
+async def test_a_terminal_event_closes_the_stream(any_store: Store, event: Event, status: str) -> None:
+    stream_id = await begin(any_store)
+    reply = await append(any_store, stream_id, [*texts("bye"), event], finish_reason="stop")
+    assert reply == Appended(4, cancelling=False, bytes=3 + len(event.value) + 2 * OVERHEAD + 2)
+    meta = await meta_of(any_store, stream_id)
+    assert (meta.status, meta.is_over, meta.tail, meta.finish_reason) == (status, True, 4, "stop")
+    assert meta.bytes == reply.bytes
+    assert meta.finished_ms > 0 == meta.lease_ms
+    assert meta.expires_ms == meta.finished_ms + RETENTION.retain_ms
+    assert (await log(any_store, stream_id))[-1].event == event
+    assert await any_store.due(limit=10) == []
+
+
+async def test_the_own_terminal_append_repeated_is_closed(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    tail = await write(any_store, stream_id, "text")
+    closing = Append(stream_id, nonce(1), tail, [events.done("stop")], tail + 1)
+    first, second = await any_store.append([closing, closing], RETENTION)
+    assert isinstance(first, Appended)
+    assert second == Closed("done", 5)
+    assert [entry.event.kind for entry in await log(any_store, stream_id)] == ["fence", "text", "done"]
+
+
+async def test_nothing_follows_the_end(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    tail = await end(any_store, stream_id)
+    assert await append(any_store, stream_id, texts("more"), tail=tail) == Closed("done", 1)
+
+
+async def test_updates_go_into_meta_in_the_same_step(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    updates: dict[str, str | int | bytes] = {"provider": "local", "usage": b'{"output_tokens":2}'}
+    await append(any_store, stream_id, texts("hi"), **updates)
+    meta = await meta_of(any_store, stream_id)
+    assert (meta.provider, meta.usage) == ("local", {"output_tokens": 2})
+    refused = await append(any_store, stream_id, texts("hi"), provider="other")
+    assert refused == TailMismatch(2)
+    assert (await meta_of(any_store, stream_id)).provider == "local"
+
+
+async def test_an_append_without_events_only_updates(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    assert isinstance(await append(any_store, stream_id, [], provider="local"), Appended)
+    meta = await meta_of(any_store, stream_id)
+    assert (meta.provider, meta.tail, meta.events, meta.first_ms) == ("local", 0, 0, 0)
+
+
+async def test_the_first_text_has_its_time_once(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=OVER_MS)
+    await write(any_store, stream_id, "first")
+    first_ms = (await meta_of(any_store, stream_id)).first_ms
+    await claim(any_store, stream_id, 2, mode="restart")
+    await write(any_store, stream_id, "again", number=2)
+    assert (await meta_of(any_store, stream_id)).first_ms == first_ms > 0
+
+
+async def test_a_cancel_flag_comes_with_the_answer(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    await any_store.cancel(stream_id, attempt=1, nonce=nonce(9), retention=RETENTION)
+    reply = await append(any_store, stream_id, texts("hi"))
+    assert isinstance(reply, Appended)
+    assert reply.cancelling
+
+
+BAD_BATCHES: dict[str, Sequence[Event]] = {
+    "text of another size": [FINE, Event("text", b"hello", 4), FINE],
+    "text of size 0": [FINE, Event("text", b"", 0), FINE],
+    "usage of size 0": [FINE, replace(events.usage({}), size=0), FINE],
+    "a negative size": [FINE, replace(events.usage({}), size=-1), FINE],
+    "half a unit": [FINE, replace(events.usage({}), size=cast("int", 1.5)), FINE],
+    "an unknown kind": [FINE, Event("song", b"{}", 1), FINE],
+    "a fence": [FINE, events.fence(nonce=nonce(1), keep=4, reason="forged", worker="me"), FINE],
+    "something after the end": [FINE, events.done("stop"), FINE],
+    "two ends": [FINE, events.done("stop"), events.CANCELLED],
+}
+
+
+@pytest.mark.parametrize("batch", BAD_BATCHES.values(), ids=BAD_BATCHES)
+async def test_a_bad_event_in_a_batch_leaves_nothing_behind(any_store: Store, batch: Sequence[Event]) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "before")
+    log_before, meta_before = await log(any_store, stream_id), await meta_of(any_store, stream_id)
+    with pytest.raises(StoreMisused, match=r"^append: "):
+        await append(any_store, stream_id, batch, tail=6, safe=6, provider="other")
+    assert await log(any_store, stream_id) == log_before
+    assert await meta_of(any_store, stream_id) == meta_before
+
+
+@pytest.mark.parametrize(
+    ("safe", "why"),
+    [(11, "beyond the tail"), (3, "moves back"), (-1, "moves back"), (8, "inside an event"), (5, "inside an event")],
+)
+async def test_a_bad_safe_offset_leaves_nothing_behind(any_store: Store, safe: int, why: str) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "four", "+2", safe=4)
+    log_before = await log(any_store, stream_id)
+    with pytest.raises(StoreMisused, match=why):
+        await append(any_store, stream_id, texts("four"), tail=6, safe=safe)
+    assert await log(any_store, stream_id) == log_before
+
+
+async def test_the_safe_offset_may_be_the_end_of_an_older_event(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=OVER_MS)
+    await write(any_store, stream_id, "ab", "cd", "ef", safe=2)
+    await write(any_store, stream_id, "gh", tail=6, safe=4)
+    await claim(any_store, stream_id, 2, mode="continue")
+    assert [entry.position for entry in await log(any_store, stream_id)] == [
+        Position(1, 0),
+        Position(1, 2),
+        Position(1, 4),
+        Position(2, 4),
+    ]
+
+
+async def test_one_refusal_does_not_disturb_the_others(any_store: Store) -> None:
+    good, bad = await begin(any_store), await begin(any_store)
+    calls = [
+        Append(bad, nonce(1), 0, [Event("song", b"{}", 1)], 0),
+        Append(good, nonce(1), 0, texts("fine"), 4),
+        Append(NOBODY, nonce(1), 0, texts("fine"), 4),
+    ]
+    refused, answered, gone = await any_store.append(calls, RETENTION)
+    assert isinstance(refused, StoreMisused)
+    assert isinstance(answered, Appended)
+    assert gone == Gone()
+
+
+async def test_nothing_to_append_is_nothing_to_do(any_store: Store) -> None:
+    nothing: list[Any] = []
+    assert list(await any_store.append(nothing, RETENTION)) == []
+    assert list(await any_store.heartbeat(nothing, RETENTION)) == []

@@ -1,0 +1,354 @@
+"""deploy/nginx.conf, run by a real nginx in front of three small servers that are told when to send, refuse and die."""
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+
+from shared.settings import Settings
+from tests.conftest import missing
+from tests.deploy.small_edge import SmallEdge
+from tests.support.nginx import DEPLOY, NginxMissing, NginxServer, running_nginx
+
+__all__ = ()
+
+pytestmark = pytest.mark.nginx
+
+STREAM = "/v1/streams/" + "3f" * 16
+EVENTS = f"{STREAM}/events"
+IN_TIME_S = 5.0
+
+
+@pytest.fixture
+async def edges() -> AsyncIterator[list[SmallEdge]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(SmallEdge(name)) for name in ("a", "b", "c")]
+
+
+@pytest.fixture
+async def nginx(edges: list[SmallEdge]) -> AsyncIterator[NginxServer]:
+    try:
+        server = running_nginx([edge.address for edge in edges])
+    except NginxMissing as reason:
+        missing(str(reason))
+    async with server:
+        yield server
+
+
+@pytest.fixture
+async def client(nginx: NginxServer) -> AsyncIterator[aiohttp.ClientSession]:
+    # Each request on its own connection, so that none waits for another.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(nginx.url, connector=connector) as session:
+        yield session
+
+
+async def next_event(response: aiohttp.ClientResponse) -> tuple[int, str]:
+    """Number and edge of the next event. Fails where it is held back: nothing follows it until the test allows it."""
+    async with asyncio.timeout(IN_TIME_S):
+        number = (await response.content.readline()).decode().removeprefix("id: ").strip()
+        edge = (await response.content.readline()).decode().removeprefix("data: ").strip()
+        assert await response.content.readline() == b"\n"
+    return int(number), edge
+
+
+def by_name(edges: list[SmallEdge], name: str) -> SmallEdge:
+    return next(edge for edge in edges if edge.name == name)
+
+
+def test_nginx_accepts_the_configuration() -> None:
+    try:
+        server = running_nginx(["127.0.0.1:8000", "127.0.0.1:8001"])
+    except NginxMissing as reason:
+        missing(str(reason))
+    assert "test is successful" in server.check()
+    server.close()
+
+
+# Streaming
+
+
+async def test_every_event_arrives_at_once(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get(EVENTS) as response:
+        assert response.status == 200
+        first, name = await next_event(response)
+        assert first == 1
+        for number in range(2, 22):
+            by_name(edges, name).pace.release()
+            assert await next_event(response) == (number, name)
+
+
+async def test_events_are_not_compressed_but_static_files_are(client: aiohttp.ClientSession) -> None:
+    accept = {"Accept-Encoding": "gzip"}
+    async with client.get(EVENTS, headers=accept) as response:
+        assert "Content-Encoding" not in response.headers
+    async with client.get("/static/page.css", headers=accept) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert "Accept-Encoding" in response.headers["Vary"]
+
+
+async def test_a_reader_that_leaves_leaves_the_edge(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get(EVENTS) as response:
+        _, name = await next_event(response)
+        response.close()
+    async with asyncio.timeout(IN_TIME_S):
+        await by_name(edges, name).left.wait()
+
+
+async def test_a_websocket_passes(client: aiohttp.ClientSession) -> None:
+    async with client.ws_connect(f"{STREAM}/ws", timeout=aiohttp.ClientWSTimeout(ws_close=IN_TIME_S)) as socket:
+        await socket.send_str("hello")
+        assert (await socket.receive_str(timeout=IN_TIME_S)).endswith(" hello")
+
+
+@pytest.mark.parametrize(("path", "upgrade"), [(EVENTS, "websocket"), (f"{STREAM}/ws", "h2c"), ("/", "websocket")])
+async def test_no_other_upgrade_reaches_an_edge(
+    client: aiohttp.ClientSession, edges: list[SmallEdge], path: str, upgrade: str
+) -> None:
+    async with client.get(path, headers={"Connection": "Upgrade", "Upgrade": upgrade}) as response:
+        assert response.status != 101
+    (request,) = [request for edge in edges for request in edge.requests]
+    assert "Upgrade" not in request.headers
+    assert "Connection" not in request.headers
+
+
+async def test_connections_to_the_edges_are_kept(nginx: NginxServer, edges: list[SmallEdge]) -> None:
+    # One connection here too: each worker of nginx keeps its own to the edges.
+    async with aiohttp.ClientSession(nginx.url, connector=aiohttp.TCPConnector(limit=1)) as client:
+        for _ in range(30):
+            async with client.get(STREAM) as response:
+                await response.read()
+    assert sum(len(edge.requests) for edge in edges) == 30
+    assert sum(edge.connections for edge in edges) <= len(edges)
+
+
+# Edges that die and refuse
+
+
+async def test_a_reader_continues_on_another_edge(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get(EVENTS) as response:
+        number, dead = await next_event(response)
+        await by_name(edges, dead).kill()
+        with pytest.raises(aiohttp.ClientError):
+            await response.content.readline()
+    for _ in range(6):
+        async with client.get(EVENTS, headers={"Last-Event-ID": str(number + 40)}) as response:
+            assert response.status == 200
+            for edge in edges:
+                edge.pace.release()
+            resumed, other = await next_event(response)
+        assert resumed == number + 41
+        assert other != dead
+
+
+async def test_the_cursor_passes_in_header_and_query(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get(f"{EVENTS}?after=1-345.9f2c01ab", headers={"Last-Event-ID": "7"}) as response:
+        assert (await next_event(response))[0] == 8
+    (edge,) = [edge for edge in edges if edge.requests]
+    assert edge.paths == [f"GET {EVENTS}?after=1-345.9f2c01ab"]
+    assert edge.sent("Last-Event-ID") == ["7"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", EVENTS, 200), ("POST", "/v1/streams", 201)])
+async def test_what_a_draining_edge_refuses_another_takes(
+    client: aiohttp.ClientSession, edges: list[SmallEdge], method: str, path: str, status: int
+) -> None:
+    edges[0].draining = edges[1].draining = True
+    for _ in range(9):
+        async with client.request(method, path) as response:
+            assert response.status == status
+    assert edges[0].requests
+    assert edges[1].requests
+
+
+async def test_when_all_refuse_the_reader_hears_the_edge(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    for edge in edges:
+        edge.draining = True
+    for _ in range(5):
+        async with client.get(EVENTS) as response:
+            assert response.status == 503
+            assert response.headers["Retry-After"] == "7"
+            assert (await response.json())["error"]["code"] == "draining"
+
+
+async def test_refusals_take_no_edge_from_other_requests(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    for edge in edges:
+        edge.draining = True
+    for _ in range(10):
+        async with client.post("/v1/streams") as response:
+            assert response.status == 503
+        async with client.get(STREAM) as response:
+            assert response.status == 200
+    for edge in edges:
+        edge.draining = False
+    async with client.post("/v1/streams") as response:
+        assert response.status == 201
+
+
+async def test_without_any_edge_the_answer_is_an_error_like_others(
+    client: aiohttp.ClientSession, edges: list[SmallEdge]
+) -> None:
+    for edge in edges:
+        await edge.kill()
+    for path in (EVENTS, STREAM, "/"):
+        async with client.get(path) as response:
+            assert response.status == 503
+            assert response.headers["Retry-After"] == "1"
+            assert (await response.json())["error"]["code"] == "no_edge"
+
+
+async def test_a_create_is_repeated_with_the_same_key(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    edges[0].dies_in_create = edges[1].dies_in_create = True
+    for _ in range(3):
+        async with client.post("/v1/streams", json={"model": "smollm2"}) as response:
+            assert response.status == 201
+            assert (await response.json())["edge"] == "c"
+    keys = edges[2].sent("Idempotency-Key")
+    assert len(set(keys)) == 3
+    assert all(key and re.fullmatch("[0-9a-f]{32}", key) for key in keys)
+    repeated = edges[0].sent("Idempotency-Key") + edges[1].sent("Idempotency-Key")
+    assert repeated
+    assert set(repeated) <= set(keys)
+
+
+async def test_a_clients_own_key_stays(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.post("/v1/streams", headers={"Idempotency-Key": "mine"}) as response:
+        assert response.status == 201
+    async with client.post(f"{STREAM}/cancel") as response:
+        assert response.status == 200
+    keys = [key for edge in edges for key in edge.sent("Idempotency-Key")]
+    assert sorted(keys, key=str) == [None, "mine"]
+
+
+async def test_other_posts_are_not_repeated(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    for edge in edges:
+        edge.dies_in_create = True
+    async with client.post("/v1/anything") as response:
+        assert response.status == 503
+    assert sum(len(edge.requests) for edge in edges) == 1
+
+
+# Bounds
+
+
+async def test_a_large_body_is_refused_before_an_edge_sees_it(
+    client: aiohttp.ClientSession, edges: list[SmallEdge]
+) -> None:
+    limit = Settings.model_fields["max_body_bytes"].default
+    async with client.post("/v1/streams", data=io.BytesIO(b"x" * limit)) as response:
+        assert response.status == 201
+    seen = sum(len(edge.requests) for edge in edges)
+    async with client.post("/v1/streams", data=io.BytesIO(b"x" * (limit + 1))) as response:
+        assert response.status == 413
+        assert (await response.json())["error"]["code"] == "body_too_large"
+    assert sum(len(edge.requests) for edge in edges) == seen == 1
+
+
+@pytest.mark.parametrize("length", [20_000, 65_536])
+async def test_a_huge_cursor_is_a_bad_request(client: aiohttp.ClientSession, length: int) -> None:
+    async with client.get(EVENTS, headers={"Last-Event-ID": "9" * length}) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["code"] == "invalid_request"
+
+
+async def test_one_address_cannot_take_all_connections(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    limit = int(configured(r"limit_conn per_address (\d+);"))
+    for edge in edges:
+        edge.pace = asyncio.Semaphore(limit)
+    async with AsyncExitStack() as stack:
+
+        async def open_stream(address: str) -> aiohttp.ClientResponse:
+            headers = {"X-Forwarded-For": address}
+            return await stack.enter_async_context(client.get(EVENTS, headers=headers))
+
+        taken = [await open_stream("203.0.113.7") for _ in range(limit)]
+        assert {response.status for response in taken} == {200}
+        refused = await open_stream("203.0.113.7")
+        assert refused.status == 429
+        assert refused.headers["Retry-After"] == "5"
+        assert (await refused.json())["error"]["code"] == "too_many_connections"
+        assert (await open_stream("203.0.113.8")).status == 200
+
+
+async def test_an_edge_hears_one_address_the_real_one(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get(STREAM, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}) as response:
+        assert response.status == 200
+    (edge,) = [edge for edge in edges if edge.requests]
+    # The last that a trusted proxy added; what stands before it anybody may have written.
+    assert edge.sent("X-Forwarded-For") == ["203.0.113.7"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "unfinished",
+    ["GET / HTTP/1.1\r\nHost: x\r\nX-A: b", "POST /v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"],
+)
+async def test_an_unfinished_request_is_cut_off(nginx: NginxServer, edges: list[SmallEdge], unfinished: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", nginx.port)
+    try:
+        writer.write(unfinished.encode())
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+    finally:
+        writer.transport.abort()
+    # nginx hangs up, or says 408 first.
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
+    assert not any(edge.requests for edge in edges)
+
+
+async def test_metrics_stay_inside(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get("/metrics") as response:
+        assert response.status == 404
+        assert (await response.json())["error"]["code"] == "not_found"
+    assert not any(edge.requests for edge in edges)
+
+
+# What is written down
+
+
+async def test_no_query_reaches_a_log(
+    client: aiohttp.ClientSession, nginx: NginxServer, edges: list[SmallEdge]
+) -> None:
+    headers = {"Referer": "http://other.example/?ticket=canary"}
+    async with client.get(f"{EVENTS}?after=canary", headers=headers) as response:
+        _, dead = await next_event(response)
+        await by_name(edges, dead).kill()
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+    for edge in edges:
+        await edge.kill()
+    for path in (EVENTS, "/", "/metrics", "/%22%0a"):
+        async with client.get(f"{path}?ticket=canary", headers=headers):
+            pass
+    async with client.get(f"{EVENTS}?ticket=canary", headers={"Last-Event-ID": "9" * 40_000}):
+        pass
+    await asyncio.to_thread(nginx.stop)
+    assert "canary" not in nginx.raw_access_log
+    assert "canary" not in nginx.error_log
+    assert [entry["path"] for entry in nginx.access_log][:2] == [EVENTS, EVENTS]
+    assert nginx.access_log[1]["edge_status"].startswith("502")
+
+
+def configured(pattern: str) -> str:
+    found = re.search(pattern, (DEPLOY / "nginx.conf").read_text())
+    assert found is not None, pattern
+    return found[1]
+
+
+def test_patience_with_an_edge_is_longer_than_three_heartbeats() -> None:
+    assert int(configured(r"proxy_read_timeout (\d+)s;")) > 3 * Settings.model_fields["edge_heartbeat_s"].default
+
+
+def test_errors_made_by_nginx_have_the_documented_shape() -> None:
+    bodies = re.findall(r"return \d+ '(.*)';", (DEPLOY / "nginx.conf").read_text())
+    assert len(bodies) == 5
+    documentation = (DEPLOY.parent / "docs/deploy.md").read_text()
+    for body in bodies:
+        error = json.loads(body)["error"]
+        assert set(error) == {"code", "message", "retryable"}
+        assert f"`{error['code']}`" in documentation

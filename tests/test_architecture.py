@@ -1,0 +1,240 @@
+"""Who may import whom, and the few habits of the code that only hold when something checks them.
+
+Every rule is a plain function from a module to its violations, so each is shown a violation of its own below.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+__all__ = ()
+
+ROOT = Path(__file__).parents[1]
+BASE = {"orjson", "prometheus_client", "pydantic", "pydantic_settings"}
+
+# What a package may import besides the standard library and itself; the longest matching prefix decides.
+MAY_IMPORT: dict[str, set[str]] = {
+    "shared": BASE | {"redis", "hiredis"},
+    "services": set(),
+    "services.edge": BASE | {"shared", "services.web", "arq", "fastapi", "httptools", "starlette", "uvicorn", "uvloop"},
+    "services.worker": BASE | {"shared", "arq", "aiohttp", "uvloop"},
+    "services.web": set(),
+}
+# The composition root: it puts everything together, therefore it may know everything, and nothing may know it.
+COMPOSITION_ROOT = "services.cli"
+
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+# A task belongs to a group, and a group is called one. A task without a group is lost when it fails.
+TASK_GROUP_NAME = re.compile(r"(^|_)(group|tasks)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    name: str
+    tree: ast.Module
+    is_package: bool = False
+
+    @property
+    def is_public(self) -> bool:
+        return not any(part.startswith("_") for part in self.name.split("."))
+
+
+Rule = Callable[[Module], Iterator[str]]
+
+
+def parse(path: Path) -> Module:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    name = ".".join(parts[:-1] if is_package else parts)
+    return Module(name, ast.parse(path.read_text(encoding="utf-8"), str(path)), is_package)
+
+
+def modules() -> list[Module]:
+    return [parse(path) for top in ("shared", "services") for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def absolute_source(module: Module, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = module.name.split(".")
+    parents = parts[: len(parts) - node.level + module.is_package]
+    return ".".join([*parents, *filter(None, [node.module])])
+
+
+def imported(module: Module) -> Iterator[tuple[int, str]]:
+    """Every imported name with its line; `from services import edge` counts as `services.edge`."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            source = absolute_source(module, node)
+            yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
+
+
+def package_of(module: Module) -> str:
+    return max((package for package in MAY_IMPORT if is_within(module.name, package)), key=len)
+
+
+def forbidden_imports(module: Module) -> Iterator[str]:
+    if is_within(module.name, COMPOSITION_ROOT):
+        return
+    package = package_of(module)
+    allowed = {package, *MAY_IMPORT[package]}
+    for line, name in imported(module):
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            continue
+        if not any(is_within(name, other) for other in allowed):
+            yield f"{module.name}:{line} imports {name}, which {package} may not"
+
+
+def assigned_names(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from ((alias.asname or alias.name).partition(".")[0] for alias in statement.names)
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        yield from (node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and is_stored(node))
+    if isinstance(statement, ast.If | ast.Try | ast.With):
+        for inner in ast.iter_child_nodes(statement):
+            yield from assigned_names(inner) if isinstance(inner, ast.stmt) else ()
+
+
+def is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def exported(tree: ast.Module) -> ast.expr | None:
+    """The value of `__all__`, if the module has one."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and "__all__" in assigned_names(statement):
+            return statement.value
+    return None
+
+
+def wrong_exports(module: Module) -> Iterator[str]:
+    if not module.is_public:
+        return
+    value = exported(module.tree)
+    if not isinstance(value, ast.Tuple):
+        yield f"{module.name} has no __all__ tuple"
+        return
+    known = {name for statement in module.tree.body for name in assigned_names(statement)}
+    for element in value.elts:
+        if not isinstance(element, ast.Constant) or element.value not in known:
+            yield f"{module.name}: __all__ names {ast.unparse(element)}, which it does not define"
+
+
+def vague_names(module: Module) -> Iterator[str]:
+    for part in VAGUE_NAMES.intersection(module.name.split(".")):
+        yield f"{module.name}: {part!r} says nothing; name the noun"
+
+
+def naked_tasks(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and starts_naked_task(node.func):
+            yield f"{module.name}:{node.lineno} starts a task outside a task group: {ast.unparse(node)}"
+
+
+def starts_naked_task(function: ast.expr) -> bool:
+    owner, _, name = ast.unparse(function).rpartition(".")
+    if name == "ensure_future":
+        return True
+    return name == "create_task" and not TASK_GROUP_NAME.search(owner)
+
+
+RULES: tuple[Rule, ...] = (forbidden_imports, wrong_exports, vague_names, naked_tasks)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_code_keeps(rule: Rule) -> None:
+    assert [violation for module in modules() for violation in rule(module)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("shared.store", "import aiohttp"),
+        ("shared.store", "import services.edge.app"),
+        ("shared.store", "def late():\n    from services import worker"),
+        ("services.edge.app", "from services.worker.pump import Pump"),
+        ("services.edge.app", "from ..worker import pump"),
+        ("services.edge.app", "import services.cli.main"),
+        ("services.worker.pump", "from services.edge import tail"),
+        ("services.worker.pump", "import redis"),
+        ("services.web.files", "import shared.keys"),
+        ("services.new.thing", "import orjson"),
+    ],
+)
+def test_a_forbidden_import_is_seen(name: str, source: str) -> None:
+    assert list(forbidden_imports(Module(name, ast.parse(source))))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("shared.store", "import asyncio, redis.asyncio\nfrom shared.keys import Keys\nfrom .keys import Keys"),
+        ("services.edge.app", "from fastapi import FastAPI\nimport shared.store\nfrom .tail import Tail"),
+        ("services.cli.main", "import typer, aiohttp, services.edge.app, services.worker.pump"),
+    ],
+)
+def test_an_allowed_import_passes(name: str, source: str) -> None:
+    assert not list(forbidden_imports(Module(name, ast.parse(source))))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "__all__ = ['name']\nname = 1",
+        "__all__ = ('gone',)",
+        "__all__ = (name,)\nname = 'name'",
+        "def outer():\n    name = 1\n__all__ = ('name',)",
+    ],
+)
+def test_a_wrong_export_is_seen(source: str) -> None:
+    assert list(wrong_exports(Module("shared.events", ast.parse(source))))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "__all__: tuple[str, ...] = ()",
+        "from enum import Enum as E\n__all__ = ('E', 'f', 'a', 'b')\ndef f(): ...\na, b = 1, 2",
+        "__all__ = ('fast',)\ntry:\n    import fast\nexcept ImportError:\n    fast = None",
+    ],
+)
+def test_a_right_export_passes(source: str) -> None:
+    assert not list(wrong_exports(Module("shared.events", ast.parse(source))))
+
+
+def test_a_private_module_needs_no_exports() -> None:
+    assert not list(wrong_exports(Module("services.cli.__main__", ast.parse(""))))
+
+
+@pytest.mark.parametrize(("name", "violations"), [("services.edge.utils", 1), ("shared.utility", 0)])
+def test_a_vague_name_is_seen(name: str, violations: int) -> None:
+    assert len(list(vague_names(Module(name, ast.parse(""))))) == violations
+
+
+@pytest.mark.parametrize(
+    ("source", "violations"),
+    [
+        ("asyncio.create_task(work())", 1),
+        ("create_task(work())", 1),
+        ("asyncio.get_running_loop().create_task(work())", 1),
+        ("asyncio.ensure_future(work())", 1),
+        ("group.create_task(work())", 0),
+        ("self._tasks.create_task(work())", 0),
+    ],
+)
+def test_a_naked_task_is_seen(source: str, violations: int) -> None:
+    assert len(list(naked_tasks(Module("shared.store", ast.parse(source))))) == violations
