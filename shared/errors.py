@@ -13,6 +13,7 @@ __all__ = (
     "InvalidConfiguration",
     "InvalidCursor",
     "InvalidRequest",
+    "LogLost",
     "MemoryPressure",
     "ProviderAuth",
     "ProviderError",
@@ -34,6 +35,8 @@ __all__ = (
     "TailraceError",
     "UnknownModel",
     "UnknownStream",
+    "WorkerCrashLoop",
+    "WorkerLost",
 )
 
 
@@ -165,12 +168,27 @@ class StoreMisused(StoreError):
     text = "The stream store refused a command; see the server's log."
 
 
-# Providers: each ends a stream with one `error` event
+# What ends a stream with one `error` event
 
 
 class ProviderError(TailraceError):
     code, status, close_code, retryable = "provider_failed", 502, 1011, True
     text = "The model provider failed."
+
+
+class WorkerCrashLoop(TailraceError):
+    code = "worker_crash_loop"
+    text = "The workers of this stream kept dying."
+
+
+class WorkerLost(TailraceError):
+    code, retryable = "worker_lost", True
+    text = "The worker of this stream died, and the stream was not to be continued."
+
+
+class LogLost(TailraceError):
+    code, retryable = "log_lost", True
+    text = "The stream store lost a part of this stream."
 
 
 class ProviderFailed(ProviderError):

@@ -77,7 +77,7 @@ def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) ->
     stream.meta.setdefault(b"started_ms", str(now).encode())
     stream.lease_ms = now + claim.lease_ms
     _expire_at(stream, now + retention.live_ms, retention)
-    return Claimed(attempt + 1, keep, stream.request, _is_cancelling(stream))
+    return Claimed(attempt + 1, keep, stream.request, _is_cancelling(stream), stream.text("interruption"))
 
 
 def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -> AppendReply:

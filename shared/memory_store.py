@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from shared.errors import StoreError
 from shared.events import Event
+from shared.memory_cancels import MemoryCancelListener
 from shared.memory_streams import Clock, MemoryStreams, Moment
 from shared.memory_tailer import MemoryTailer, Sleep
 from shared.position import Position
@@ -15,6 +16,7 @@ from shared.store import (
     AppendReply,
     Beat,
     BeatReply,
+    CancelListener,
     CancelReply,
     Claim,
     ClaimReply,
@@ -107,6 +109,12 @@ class MemoryStore:
 
     def tailer(self) -> Tailer:
         return MemoryTailer(self.streams, self._sleep)
+
+    def cancellations(self) -> CancelListener:
+        return MemoryCancelListener(self.streams)
+
+    async def forget(self, stream_id: str) -> None:
+        self.streams.forget(stream_id)
 
     async def aclose(self) -> None:
         return None

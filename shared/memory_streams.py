@@ -16,6 +16,7 @@ from shared.store import (
     AppendReply,
     Beat,
     BeatReply,
+    Cancelling,
     CancelReply,
     Claim,
     ClaimReply,
@@ -54,6 +55,7 @@ class MemoryStreams:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._listeners: dict[Callable[[], None], None] = {}
+        self._cancel_listeners: dict[Callable[[str], None], None] = {}
         self._streams: dict[str, MemoryStream] = {}
         self._histories: dict[str, deque[Version]] = {}
         self._created = 0
@@ -82,10 +84,14 @@ class MemoryStreams:
         return self._write(beat.id, lambda stream, now: functions.heartbeat(stream, beat, retention, now))
 
     def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
-        return self._write(
+        reply = self._write(
             stream_id,
             lambda stream, now: functions.cancel(stream, attempt=attempt, nonce=nonce, retention=retention, now=now),
         )
+        if isinstance(reply, Cancelling):
+            for heard in tuple(self._cancel_listeners):
+                heard(stream_id)
+        return reply
 
     def finish(self, stream_id: str, event: Event, *, nonce: str, retention: Retention) -> FinishReply:
         return self._write(
@@ -98,6 +104,11 @@ class MemoryStreams:
 
     def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone:
         return self._write(stream_id, lambda stream, now: functions.delete(stream, retention, now))
+
+    def forget(self, stream_id: str) -> None:
+        stream = self._at(stream_id)
+        stream.lease_ms = stream.touched_ms = None
+        self._record(stream)
 
     # Reading
 
@@ -155,6 +166,13 @@ class MemoryStreams:
 
     def ignore(self, heard: Callable[[], None]) -> None:
         self._listeners.pop(heard, None)
+
+    def hear_cancels(self, heard: Callable[[str], None]) -> None:
+        """Call `heard` with the id of each stream whose writer is asked to stop."""
+        self._cancel_listeners[heard] = None
+
+    def ignore_cancels(self, heard: Callable[[str], None]) -> None:
+        self._cancel_listeners.pop(heard, None)
 
     # Losing
 

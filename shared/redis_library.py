@@ -23,7 +23,8 @@ PREFIX: Final = "tailrace_"
 # When memory is short a stop and an ending must get through, and no writer may lose its lease over it (a heartbeat
 # writes over what is there). Everything else is refused before it starts.
 _ALLOW_OOM: Final = frozenset({"cancel", "compact", "delete", "finish", "heartbeat", "release"})
-FUNCTIONS: Final = ("create", "claim", "append", "heartbeat", "release", "cancel", "finish", "delete")
+_NO_WRITES: Final = frozenset({"read"})
+FUNCTIONS: Final = ("create", "claim", "append", "heartbeat", "release", "cancel", "finish", "delete", "read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,12 @@ def _compose() -> tuple[str, str]:
     return library, f"#!lua name={library}\n{body}\n{registrations}\n"
 
 
+def _flags(name: str) -> str:
+    if name in _NO_WRITES:
+        return ", flags = { 'no-writes' }"
+    return ", flags = { 'allow-oom' }" if name in _ALLOW_OOM else ""
+
+
 def _registration(library: str, name: str) -> str:
-    flags = ", flags = { 'allow-oom' }" if name in _ALLOW_OOM else ""
+    flags = _flags(name)
     return f"redis.register_function{{ function_name = '{library}_{name}', callback = {name}{flags} }}"

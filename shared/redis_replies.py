@@ -29,6 +29,7 @@ from shared.store import (
     Gone,
     Held,
     Meta,
+    Snapshot,
     Stale,
     TailMismatch,
     Tombstone,
@@ -45,6 +46,7 @@ __all__ = (
     "finish_reply",
     "log_entries",
     "meta_reply",
+    "snapshot_reply",
     "tombstone_reply",
 )
 
@@ -56,6 +58,7 @@ _KINDS = {
     for kind in ("text", "reasoning", "refusal", "tool_call", "usage", "fence", "done", "error", "cancelled")
 }
 _FENCE = b"fence:"
+_USAGE = b"usage:"
 
 
 def create_reply(reply: Reply) -> CreateReply:
@@ -70,7 +73,7 @@ def create_reply(reply: Reply) -> CreateReply:
 def claim_reply(reply: Reply) -> ClaimReply:
     match reply[0]:
         case b"CLAIMED":
-            return Claimed(int(reply[1]), int(reply[2]), reply[3], reply[4] == b"1")
+            return Claimed(int(reply[1]), int(reply[2]), reply[3], reply[4] == b"1", reply[5].decode())
         case b"EXHAUSTED":
             return Exhausted(int(reply[1]))
     return cast("ClaimReply", _refusal(reply))
@@ -175,8 +178,17 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
         usage=_json(raw, b"usage"),
         error=_json(raw, b"error"),
         metadata=_json(raw, b"metadata") or {},
+        usages={int(name[len(_USAGE) :]): orjson.loads(body) for name, body in raw.items() if name.startswith(_USAGE)},
         fences=_fences(raw),
     )
+
+
+def snapshot_reply(stream_id: str, reply: Sequence[Any]) -> Snapshot | None:
+    fields, blocks, recent = reply
+    meta = meta_reply(stream_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+    if meta is None:
+        return None
+    return Snapshot(meta, block_entries(blocks, meta.lineage) + log_entries(recent))
 
 
 def tombstone_reply(raw: Mapping[bytes, bytes]) -> Tombstone | None:

@@ -64,6 +64,10 @@ class RedisStore:
         """The client underneath, for what is not about streams: `doctor`, the queue, metrics."""
         return self._client
 
+    @property
+    def keys(self) -> Keyspace:
+        return self._keys
+
     async def create(self, new: NewStream, retention: Retention) -> CreateReply:
         args = [new.tenant, new.model, new.request, new.digest, new.metadata, new.interruption or "", new.dispatch_ms]
         reply = await self._call(new.id, "create", *args, retention.live_ms, retention.tombstone_ms)
@@ -108,17 +112,7 @@ class RedisStore:
         return replies.meta_reply(stream_id, raw)
 
     async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
-        # One transaction: a compaction between the two ranges would otherwise hide what it moved.
-        async with self._client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(self._keys.meta(stream_id))
-            pipe.xrange(self._keys.blocks(stream_id), f"({after}", "+", count=limit)
-            pipe.xrange(self._keys.stream(stream_id), f"({after}", "+", count=limit)
-            raw, blocks, recent = await self._execute(pipe)
-        meta = replies.meta_reply(stream_id, raw)
-        if meta is None:
-            return None
-        folded: list[LogEntry] = replies.block_entries(blocks, meta.lineage)
-        return Snapshot(meta, folded if len(blocks) == limit else folded + replies.log_entries(recent))
+        return replies.snapshot_reply(stream_id, await self._call(stream_id, "read", str(after), limit))
 
     async def tombstone(self, stream_id: str) -> Tombstone | None:
         with mapping():

@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     lease_s: Seconds = Field(10, description="How long a worker holds a stream without a sign of life.")
     heartbeat_s: Seconds = Field(3, description="How often a worker renews its leases.")
     sweep_s: Seconds = Field(2, description="How often each worker looks for expired leases.")
+    provider_tries: int = Field(4, ge=1, description="Requests for one attempt before the last error ends its stream.")
     max_attempts: int = Field(3, ge=1, description="Claims of a stream before it ends with worker_crash_loop.")
 
     # Limits

@@ -150,6 +150,7 @@ class Claimed:
     keep: int
     request: bytes = field(repr=False)
     cancelling: bool = False
+    interruption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,7 @@ class Meta:
     usage: dict[str, Any] | None = field(repr=False)
     error: dict[str, Any] | None = field(repr=False)
     metadata: dict[str, Any] = field(repr=False)
+    usages: dict[int, dict[str, Any]] = field(repr=False)
     fences: tuple[Fence, ...] = field(repr=False)
 
     @property

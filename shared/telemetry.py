@@ -1,6 +1,6 @@
 """What a process tells its operator: log lines and metrics. Neither ever holds a prompt, an answer or a key.
 
-Third-party loggers are kept at `info` or above whatever the level: their debug lines print bodies and arguments.
+Third-party loggers speak from `warning` on, at level `debug` from `info` on: their debug lines print bodies.
 """
 
 import json
@@ -36,7 +36,9 @@ _WITHHELD: Final = frozenset(
     | {"password", "secret", "text"}
 )
 # A line break in a message would let a model or a header forge a log line, an escape repaint the terminal.
-_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {10: "\\n", 13: "\\r"}
+_C1_AND_SEPARATORS: Final = (*range(127, 160), 0x2028, 0x2029)
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *_C1_AND_SEPARATORS)} | {10: "\\n", 13: "\\r"}
+_JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _C1_AND_SEPARATORS}
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 # Chosen where the promises are: a first token in tens of milliseconds, a resume within a second.
@@ -55,7 +57,7 @@ def configure_logging(settings: Settings, *, process: str, stream: TextIO | None
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(level, logging.INFO))
+    root.setLevel(logging.INFO if level == logging.DEBUG else max(level, logging.WARNING))
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(level)
 
@@ -86,7 +88,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         try:
-            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode().translate(_JSON_ESCAPES)
         except orjson.JSONEncodeError:
             # A lone surrogate or a huge integer; a log line must not be lost to its content.
             return json.dumps(line, default=str, skipkeys=True)

@@ -2,8 +2,8 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from functools import cache
 from typing import NoReturn, cast
 
@@ -15,7 +15,7 @@ from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Store
 from tests.support.redis_choice import shared_redis
-from tests.support.redis_server import KINDS, ServerKind, ServerMissing, running_redis
+from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, running_redis
 
 __all__ = ()
 
@@ -45,6 +45,17 @@ def server_url() -> Iterator[Callable[[ServerKind], str]]:
                 missing(str(reason))
 
         yield url
+
+
+@asynccontextmanager
+async def own_server(kind: ServerKind, *, args: Sequence[str] = ()) -> AsyncIterator[RedisServer]:
+    """A server that a test may torment."""
+    try:
+        server = running_redis(kind, args=args)
+    except ServerMissing as reason:
+        missing(str(reason))
+    async with server:
+        yield server
 
 
 @pytest.fixture(params=["memory", *KINDS])

@@ -12,6 +12,8 @@ __all__ = ("Edges", "Patience")
 
 _BACKOFF_S: Final = 0.25
 _LONGEST_BACKOFF_S: Final = 8.0
+# Some 40 s: longer than a rolling restart of one edge.
+_TRIES_ONCE_ANSWERED: Final = 12
 
 
 @dataclass(slots=True)
@@ -39,16 +41,17 @@ class Edges:
 
 @dataclass(slots=True)
 class Patience:
-    """How long to wait before the next try, and when to give up. Any event received makes it fresh again.
+    """How long to wait before the next try, and when to give up: soon if no edge has ever answered, else late.
 
     Full jitter: a thousand readers of a restarted edge must not come back in the same millisecond.
     """
 
-    tries: int = 12
+    tries: int = 4
     failures: int = 0
 
     def refresh(self) -> None:
-        self.failures = 0
+        """An edge has answered, so it is worth waiting for one."""
+        self.tries, self.failures = _TRIES_ONCE_ANSWERED, 0
 
     def next_wait_s(self, asked_s: float | None) -> float | None:
         """Seconds to wait, at least what the server asked for; None after too many failures in a row."""

@@ -144,19 +144,19 @@ class StreamReader:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if progress.cursor:
             headers["Last-Event-ID"] = progress.cursor
-        url = f"{self.edges.current}/v1/streams/{stream_id}/events"
         with _connection_errors():
-            async with self.session.get(url, headers=headers) as response:
-                await _check(response)
-                if response.status == 204:
-                    return Ending(None)
-                if response.content_type != "text/event-stream":
-                    raise Failure(f"{self.edges.current} does not send events", hint=_NOT_TAILRACE)
-                return await self._read(response, progress)
+            response = await self.session.get(f"{self.edges.current}/v1/streams/{stream_id}/events", headers=headers)
+        async with response:
+            await _check(response)
+            if response.status == 204:
+                return Ending(None)
+            if response.content_type != "text/event-stream":
+                raise Failure(f"{self.edges.current} does not send events", hint=_NOT_TAILRACE)
+            return await self._read(response.content, progress)
 
-    async def _read(self, response: aiohttp.ClientResponse, progress: _Progress) -> Ending:
+    async def _read(self, content: aiohttp.StreamReader, progress: _Progress) -> Ending:
         decoder = SseDecoder()
-        async for chunk in response.content.iter_any():
+        while chunk := await _chunk(content):
             for frame in decoder.feed(chunk):
                 self.patience.refresh()
                 event = StreamEvent(frame.id, frame.fields())
@@ -172,9 +172,11 @@ class StreamReader:
         while True:
             try:
                 with _connection_errors():
-                    async with self.session.request(method, f"{self.edges.current}{path}", **options) as response:
-                        await _check(response)
-                        return _object(await response.read())
+                    response = await self.session.request(method, f"{self.edges.current}{path}", **options)
+                async with response:
+                    await _check(response)
+                    self.patience.refresh()
+                    return _object(await _body(response))
             except _Lost as lost:
                 await self._pause(lost)
 
@@ -203,11 +205,22 @@ def _connection_errors() -> Iterator[None]:
         raise _Lost("the connection was lost") from error
 
 
+async def _chunk(content: aiohttp.StreamReader) -> bytes:
+    # Within the boundary only the wait, never what is done with the bytes: a broken pipe of ours is no lost edge.
+    with _connection_errors():
+        return await content.readany()
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    with _connection_errors():
+        return await response.read()
+
+
 async def _check(response: aiohttp.ClientResponse) -> None:
     """Pass a good answer; raise `_Lost` for one that passes with time, `Refused` for a no."""
     if response.status < 300:
         return
-    said = _object(await response.read(), fallback={}).get("error")
+    said = _object(await _body(response), fallback={}).get("error")
     error = said if isinstance(said, dict) else {}
     message = str(error.get("message") or f"the server answered {response.status}")
     if response.status in _PASSING:

@@ -60,7 +60,7 @@ class ArqDispatcher:
         await self._enqueue(stream_id, round_, takeover=takeover)
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        await self._pool.aclose(close_connection_pool=True)
 
     async def _enqueue(self, stream_id: str, round_: str, *, takeover: bool) -> None:
         with mapping():

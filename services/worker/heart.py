@@ -22,7 +22,9 @@ __all__ = ("Heart",)
 logger = logging.getLogger(__name__)
 
 # Stop this long before the lease ends, for what is still on its way to Redis.
-_MARGIN_S = 2.0
+_MARGIN_S = 1.0
+# After a beat that Redis did not answer the next one comes sooner: a lease has room for few that are missed.
+_RETRY_S = 0.5
 
 
 @dataclass(slots=True)
@@ -70,12 +72,14 @@ class Heart:
     async def _beat_until_stopped(self) -> None:
         store = self._open_store()
         try:
-            while not await asyncio.to_thread(self._stopping.wait, self._settings.heartbeat_s):
-                await self._beat(store)
+            pause_s = self._settings.heartbeat_s
+            while not await asyncio.to_thread(self._stopping.wait, pause_s):
+                pause_s = self._settings.heartbeat_s if await self._beat(store) else _RETRY_S
         finally:
             await store.aclose()
 
-    async def _beat(self, store: Store) -> None:
+    async def _beat(self, store: Store) -> bool:
+        """Renew every lease. Answers whether Redis was heard."""
         pulses = list(self._pulses.values())
         lease_ms = round(self._settings.lease_s * 1000)
         beats = [Beat(pulse.writer.id, pulse.writer.nonce, lease_ms) for pulse in pulses]
@@ -87,6 +91,7 @@ class Heart:
             replies = [error] * len(beats)
         for pulse, reply in zip(pulses, replies, strict=True):
             self._take(pulse, reply, sent_at)
+        return not any(isinstance(reply, Exception) for reply in replies)
 
     def _take(self, pulse: _Pulse, reply: BeatReply | Exception, sent_at: float) -> None:
         match reply:
@@ -94,8 +99,9 @@ class Heart:
                 pulse.renewed_at = sent_at
                 if cancelling:
                     self._tell(pulse.writer.stop)
-            case Fenced() | Closed() | Gone():
-                # A stream that ended a moment ago answers CLOSED here; its writer knows that already.
+            case Closed():
+                return  # ended a moment ago, or by somebody else: the writer's own append is told
+            case Fenced() | Gone():
                 self._tell(lambda: pulse.writer.fail(Lost(reply)))
             case _ if time.monotonic() > pulse.renewed_at + self._settings.lease_s - _MARGIN_S:
                 logger.warning("lease not renewed in time; the stream is given up", extra={"stream": pulse.writer.id})

@@ -103,6 +103,9 @@ class ResponseBody:
         self._response = response
         self._content = response.content
         self._watchdog = Watchdog(self._expire)
+        self._lost = _lost(response)
+        if self._lost is not None:
+            self._lost.add_done_callback(self._break)
 
     async def read(self, *, deadline: float) -> bytes:
         """What has come in, `b""` at the end. Raises `ProviderStalled`, `ProviderTruncated`, `ProviderMalformed`."""
@@ -120,6 +123,8 @@ class ResponseBody:
     def close(self, *, reuse: bool = False) -> None:
         """Cut the connection, or with `reuse` give it back if the response was read to its very end."""
         self._watchdog.close()
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._break)
         if reuse:
             self._response.release()
         else:
@@ -132,6 +137,27 @@ class ResponseBody:
 
     def _expire(self) -> None:
         self._content.set_exception(TimeoutError())
+
+    def _break(self, _lost: asyncio.Future[None]) -> None:
+        # aiohttp forgets whoever waits for the body when it drops a connection because of broken chunking.
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError())
+
+
+def _lost(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+    """Done when the connection of a response is lost; `None` if it was given back already."""
+    protocol = response.connection.protocol if response.connection is not None else None
+    lost = protocol.closed if protocol is not None else None
+    if lost is not None:
+        # Once per connection: an exception that nobody looks at is logged, with the peer's words.
+        lost.remove_done_callback(_look_at)
+        lost.add_done_callback(_look_at)
+    return lost
+
+
+def _look_at(lost: asyncio.Future[None]) -> None:
+    if not lost.cancelled():
+        lost.exception()
 
 
 @contextmanager

@@ -1,30 +1,46 @@
-"""One job: claim a stream, pump it, write its ending. The claim decides everything; coming twice does no harm."""
+"""One job: claim a stream and see it to its end. The claim decides everything; a job that comes twice does no harm."""
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from services.worker.appender import Appender
+from services.worker.attempt import Attempt, Interrupted, can_continue, failed
 from services.worker.cancels import Cancels
+from services.worker.continuing import is_continuable
+from services.worker.dispatcher import ArqDispatcher
 from services.worker.heart import Heart
+from services.worker.kept import read_content
 from services.worker.provider import CompletionRequest, Provider
-from services.worker.pump import Ending, Pump
+from services.worker.usage import AttemptUsage, settled, unreported
 from services.worker.writer import Lost, StoreStalled, Writer
-from shared.errors import StoreError
-from shared.events import error
+from shared.errors import LogLost, StoreError, StoreFull, WorkerCrashLoop, WorkerLost
+from shared.events import CANCELLED, Event
 from shared.position import NONCE_CHARS
 from shared.settings import Settings
-from shared.store import Claim, Claimed, Exhausted, Meta, Store
+from shared.store import Claim, Claimed, ClaimReply, Exhausted, Store, TailMismatch
 from shared.telemetry import Metrics
 
 __all__ = ("Jobs",)
 
 logger = logging.getLogger(__name__)
 
-# How long a handover or an ending may take when the process is already on its way out.
+# How long a handover may take when the process is already on its way out.
 _LAST_WORDS_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to claim a stream: what is kept of it, why, from whom, and what it has cost before."""
+
+    mode: Literal["continue", "restart"] = "restart"
+    reason: str = "start"
+    holder: str = ""
+    first_provider: int = 0
+    spent: Mapping[int, AttemptUsage] = field(default_factory=dict)
 
 
 class Jobs:
@@ -38,6 +54,7 @@ class Jobs:
         appender: Appender,
         heart: Heart,
         cancels: Cancels,
+        dispatcher: ArqDispatcher,
         providers_of: Callable[[str], Sequence[Provider]],
         settings: Settings,
         metrics: Metrics,
@@ -47,91 +64,144 @@ class Jobs:
         self._appender = appender
         self._heart = heart
         self._cancels = cancels
+        self._dispatcher = dispatcher
         self._providers_of = providers_of
         self._settings = settings
         self._metrics = metrics
 
     async def pull(self, stream_id: str, *, takeover: bool = False) -> None:
-        """Pull a stream to its end, if the claim is granted."""
-        nonce = secrets.token_hex(NONCE_CHARS // 2)
-        mode: Literal["continue", "restart"] = "restart"
-        if takeover:
-            meta = await self._store.meta(stream_id)
-            if meta is None or meta.is_over or await self._gave_up(meta, nonce):
+        """Pull a stream to its end, if the claim is granted. Raises `StoreError` when Redis cannot answer."""
+        plan: _Plan | None = await self._takeover(stream_id) if takeover else _Plan()
+        attempt: Attempt | None = None
+        interrupted: Interrupted | None = None
+        while plan is not None:
+            nonce, reply = await self._claim(stream_id, plan)
+            if not isinstance(reply, Claimed):
+                await self._not_claimed(stream_id, reply, plan, attempt, interrupted)
                 return
+            attempt = self._attempt(stream_id, nonce, reply, plan)
+            interrupted = await self._run(attempt)
+            plan = await self._next_plan(reply, attempt, interrupted, plan) if interrupted else None
+
+    async def _takeover(self, stream_id: str) -> _Plan | None:
+        """The plan for a stream whose worker is gone; None if there is nothing left to take over."""
+        meta = await self._store.meta(stream_id)
+        if meta is None or meta.is_over:
+            return None
+        spent = {**meta.usages, meta.attempt: unreported(meta)} if meta.attempt else {}
+        if meta.cancelling:
+            await self._finish(stream_id, CANCELLED)
+            return None
+        if meta.attempt and meta.interruption == "fail":
+            await self._finish(stream_id, failed(WorkerLost(), settled(spent))[0])
+            return None
+        return _Plan(await self._mode(stream_id, meta.model, meta.interruption), "takeover", spent=spent)
+
+    async def _next_plan(self, claimed: Claimed, attempt: Attempt, interrupted: Interrupted, plan: _Plan) -> _Plan:
+        """The plan for taking over from ourselves."""
+        model = CompletionRequest.parse(claimed.request).model
+        return _Plan(
+            mode=await self._mode(attempt.writer.id, model, claimed.interruption),
+            reason=interrupted.reason,
+            holder=attempt.writer.nonce,
+            first_provider=interrupted.next_provider,
+            spent={**plan.spent, attempt.writer.attempt: attempt.writer.usage},
+        )
+
+    async def _mode(self, stream_id: str, model: str, interruption: str) -> Literal["continue", "restart"]:
+        """Continue if the stream's policy, a provider and what has been said so far allow it."""
+        if interruption == "restart" or not any(can_continue(provider) for provider in self._providers_of(model)):
+            return "restart"
+        content = await read_content(self._store, stream_id)
+        return "continue" if is_continuable(content.parts()) else "restart"
+
+    async def _claim(self, stream_id: str, plan: _Plan) -> tuple[str, ClaimReply]:
+        nonce = secrets.token_hex(NONCE_CHARS // 2)
         claim = Claim(
             nonce=nonce,
             worker=self._name,
             lease_ms=round(self._settings.lease_s * 1000),
-            mode=mode,
-            reason="takeover" if takeover else "start",
+            mode=plan.mode,
+            reason=plan.reason,
+            holder=plan.holder,
             max_attempts=self._settings.max_attempts,
         )
         reply = await self._store.claim(stream_id, claim, self._settings.retention)
         self._metrics.claims.labels(answer=type(reply).__name__.lower()).inc()
-        match reply:
-            case Claimed():
-                await self._pull_claimed(stream_id, nonce, reply)
-            case Exhausted():
-                await self._finish(stream_id, "worker_crash_loop", "The stream's workers kept dying.")
-            case _:
-                logger.debug("not claimed: %s", reply, extra={"stream": stream_id})
+        return nonce, reply
 
-    async def _pull_claimed(self, stream_id: str, nonce: str, claimed: Claimed) -> None:
+    def _attempt(self, stream_id: str, nonce: str, claimed: Claimed, plan: _Plan) -> Attempt:
         writer = self._appender.open(stream_id, attempt=claimed.attempt, nonce=nonce, tail=claimed.keep)
         if claimed.cancelling:
             writer.stop()
+        return Attempt(
+            claimed,
+            writer,
+            store=self._store,
+            providers=self._providers_of(CompletionRequest.parse(claimed.request).model),
+            spent=plan.spent,
+            first_provider=plan.first_provider,
+            settings=self._settings,
+            metrics=self._metrics,
+        )
+
+    async def _run(self, attempt: Attempt) -> Interrupted | None:
+        """One attempt between its registration and its removal. None when there is nothing left to do here."""
+        writer = attempt.writer
+        where = {"stream": writer.id, "attempt": writer.attempt}
         self._heart.add(writer)
         self._cancels.add(writer)
         try:
-            ending = await self._pump(claimed, writer)
-            writer.note(ending.updates)
-            writer.add([ending.event])
-            await writer.flushed()
-            self._metrics.streams_ended.labels(status=ending.event.kind).inc()
+            return await attempt.run()
         except Lost as lost:
-            logger.info("stream lost: %s", lost, extra={"stream": stream_id, "attempt": claimed.attempt})
+            if isinstance(lost.reply, TailMismatch):
+                # The store lost more of the log than we can repair. Whoever continues has to fence first: we do.
+                return Interrupted("log_lost", LogLost())
+            logger.info("stream lost: %s", lost, extra=where)
         except StoreStalled:
-            await self._give_back(writer)
-            await self._finish(stream_id, "storage", "The stream store refused the answer for too long.")
+            await self._release(writer)
+            await self._finish(writer.id, failed(StoreFull(), settled({writer.attempt: writer.usage}))[0])
         except StoreError as refusal:
-            logger.exception("the store refused an append for good: %s", refusal.code, extra={"stream": stream_id})
-            await self._give_back(writer)
+            logger.exception("the store refused an append for good: %s", refusal.code, extra=where)
+            await self._release(writer)
         except asyncio.CancelledError:
-            await asyncio.shield(self._give_back(writer))
+            await asyncio.shield(self._hand_over(writer))
             raise
         finally:
             self._cancels.remove(writer)
             self._heart.remove(writer)
+        return None
 
-    async def _pump(self, claimed: Claimed, writer: Writer) -> Ending:
-        request = CompletionRequest.parse(claimed.request)
-        pump = Pump(self._providers_of(request.model), self._metrics)
-        return await pump.run(request, writer)
+    async def _not_claimed(
+        self, stream_id: str, reply: ClaimReply, plan: _Plan, attempt: Attempt | None, interrupted: Interrupted | None
+    ) -> None:
+        if not isinstance(reply, Exhausted):
+            logger.info("not claimed: %s", reply, extra={"stream": stream_id})
+        elif attempt is not None and interrupted is not None:
+            await attempt.fail(interrupted.error)  # ours still, and nobody else's turn
+        else:
+            await self._finish(stream_id, failed(WorkerCrashLoop(), settled(plan.spent))[0])
 
-    async def _gave_up(self, meta: Meta, nonce: str) -> bool:
-        """Whether the stream's policy is to fail rather than to begin again; then it is ended here."""
-        if meta.attempt == 0 or meta.interruption != "fail":
-            return False
-        await self._finish(meta.id, "worker_lost", "The worker of this stream died.")
-        return True
-
-    async def _give_back(self, writer: Writer) -> None:
-        """Release the lease, so that the next worker need not wait for it to run out."""
+    async def _hand_over(self, writer: Writer) -> None:
+        """Leave a running stream to another worker: what we have goes out, the lease back, and a job into the queue."""
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
-                await self._store.release(writer.id, writer.nonce)
-        except (StoreError, TimeoutError) as failure:
-            # The lease will run out by itself, only later.
+                await writer.flushed()
+                await self._release(writer)
+                await self._dispatcher.redispatch(writer.id, round_=f"{writer.attempt}.handover", takeover=True)
+        except (StoreError, Lost, StoreStalled, TimeoutError) as failure:
+            # The sweepers find it when the lease runs out; only later.
+            logger.warning("not handed over: %s", failure, extra={"stream": writer.id})
+
+    async def _release(self, writer: Writer) -> None:
+        try:
+            await self._store.release(writer.id, writer.nonce)
+        except StoreError as failure:
             logger.warning("lease not released: %s", failure, extra={"stream": writer.id})
 
-    async def _finish(self, stream_id: str, code: str, text: str) -> None:
+    async def _finish(self, stream_id: str, event: Event) -> None:
+        """End a stream that nobody holds."""
         nonce = secrets.token_hex(NONCE_CHARS // 2)
-        event = error(code, text, retryable=True)
-        try:
-            reply = await self._store.finish(stream_id, event, nonce=nonce, retention=self._settings.retention)
-        except StoreError as failure:
-            logger.exception("stream could not be ended: %s", failure.code, extra={"stream": stream_id})
-            return
-        logger.warning("stream ended with %s: %s", code, reply, extra={"stream": stream_id})
-        self._metrics.streams_ended.labels(status="error").inc()
+        reply = await self._store.finish(stream_id, event, nonce=nonce, retention=self._settings.retention)
+        logger.warning("stream ended as %s: %s", event.kind, reply, extra={"stream": stream_id})
+        self._metrics.streams_ended.labels(status=event.kind).inc()

@@ -23,6 +23,8 @@ __all__ = ("MAX_LINE_BYTES", "ChunkReader", "counted", "field_of")
 # Some providers send a whole answer, or a whole tool call, as one chunk.
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 
+# Two names for reasoning; vLLM sends both, with the same text.
+_KINDS: Final = {"reasoning_content": "reasoning", "reasoning": "reasoning", "content": "text", "refusal": "refusal"}
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_TOKENS: Final = 2**53 - 1
 
@@ -77,25 +79,32 @@ class ChunkReader:
         return Outcome(self.finish_reason or UNKNOWN_REASON, self.usage)
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
+        try:
+            chunk = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            self._read_oddity(payload, events)
+            return
+        event = _only_delta(chunk) if self.finish_reason is None else None
+        if event is None:
+            self._take(chunk, events)
+            return
+        events += (event,) if event.size <= MAX_EVENT_BYTES else pieces(event)
+
+    def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
+        """What orjson refuses: the end marker, an empty event, a subclass of bytes, a lone surrogate, nonsense."""
         if payload.startswith(b"[DONE]"):
             self.ended = True
             events += self._told_usage()
-            return
-        if not payload.strip():
-            return
-        chunk = _parsed(payload)
-        text = _only_text(chunk) if self.finish_reason is None else None
-        if text is None:
-            self._take(chunk, failed=isinstance(payload, ErrorData), events=events)
-            return
-        event = delta("text", text)
-        events += (event,) if event.size <= MAX_EVENT_BYTES else pieces(event)
+        elif isinstance(payload, ErrorData):
+            raise _error_of_data(_parsed_leniently(payload))
+        elif payload.strip():
+            self._take(_parsed_leniently(payload), events)
 
-    def _take(self, chunk: object, *, failed: bool, events: list[Event]) -> None:
+    def _take(self, chunk: object, events: list[Event]) -> None:
         if not isinstance(chunk, dict):
             raise ProviderMalformed
-        if chunk.get("error") or failed:
-            raise error_of_object(chunk.get("error") or chunk)
+        if chunk.get("error"):
+            raise error_of_object(chunk["error"])
         usage = field_of(chunk, "usage", dict)
         if usage:
             self.usage = counted(usage)
@@ -115,12 +124,8 @@ class ChunkReader:
         self._take_reason(field_of(choice, "finish_reason", str))
 
     def _deltas(self, fields: dict[str, Any]) -> list[Event]:
-        # Two names for the same thing; vLLM sends both, with the same text.
-        reasoning = field_of(fields, "reasoning_content", str) or field_of(fields, "reasoning", str)
-        content = field_of(fields, "content", str)
-        refusal = field_of(fields, "refusal", str)
-        texts = (("reasoning", reasoning), ("text", content), ("refusal", refusal))
-        events = [delta(kind, text) for kind, text in texts if text]
+        texts = {kind: text for name, kind in _KINDS.items() if (text := field_of(fields, name, str))}
+        events = [delta(kind, text) for kind, text in texts.items()]
         for call in field_of(fields, "tool_calls", list) or ():
             events += self._calls.take(call)
         return events
@@ -165,41 +170,36 @@ def field_of(fields: dict[str, Any], name: str, kind: type[T]) -> T | None:
     raise ProviderMalformed
 
 
-def _only_text(chunk: Any) -> str | None:
-    """The text of a chunk that is sure to hold nothing else of interest."""
+def _only_delta(chunk: Any) -> Event | None:
+    """The delta of a chunk that is sure to hold nothing else of interest."""
     try:
         (choice,) = chunk["choices"]
-        fields = choice["delta"]
-        text = fields["content"]
+        ((name, text),) = choice["delta"].items()
         plain = (
-            len(fields) == 1
-            and type(text) is str
-            and choice.get("finish_reason") is None
+            type(text) is str
             and choice["index"] == 0
+            and choice.get("finish_reason") is None
             and chunk.get("usage") is None
             and "error" not in chunk
             and "error" not in choice
         )
+        return delta(_KINDS[name], text) if plain and text else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return text if plain and text else None
-
-
-def _parsed(payload: bytes) -> Any:
-    try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return _parsed_leniently(payload)
 
 
 def _parsed_leniently(payload: bytes) -> Any:
-    """orjson refuses the escape of a lone surrogate, which models do produce when a pair is cut in two."""
-    if rb"\u" not in payload:
-        raise ProviderMalformed
+    """With `json`, which takes the escape of a lone surrogate: models produce it when a pair is cut in two."""
     try:
         return json.loads(payload.decode())
     except (ValueError, RecursionError):
         raise ProviderMalformed from None
+
+
+def _error_of_data(value: object) -> ProviderError:
+    """The error behind an event named `error`: an error object, alone or under the usual name."""
+    inner = value.get("error") if isinstance(value, dict) else None
+    return error_of_object(inner or value)
 
 
 def _count(fields: object, name: str) -> int | None:

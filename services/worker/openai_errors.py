@@ -96,7 +96,7 @@ def _number(text: str | None) -> float | None:
 def _seconds_until(date: str, *, now: datetime) -> float | None:
     try:
         then = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
 

@@ -1,58 +1,107 @@
-"""From a claimed stream to its terminal event: ask the provider, hand its events on, and say how it ended."""
+"""From an open attempt to the end of its answer: ask providers until one answers, and hand its events on."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+from services.worker.continuing import Continuing
 from services.worker.interruption import Interruption
 from services.worker.provider import CompletionRequest, CompletionStream, Provider
+from services.worker.retry import Retry, after_failure
+from services.worker.usage import field_of
 from services.worker.writer import Writer
 from shared.errors import ProviderError, TailraceError, UnknownModel
-from shared.events import CANCELLED, Event, done, error, json_line
+from shared.events import json_line
 from shared.telemetry import Metrics
 
-__all__ = ("Ending", "Pump")
+__all__ = ("Answered", "Broken", "Outcome", "Pump", "Stopped")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """The terminal event, and what meta is to say about it."""
+class Answered:
+    """The provider finished its answer."""
 
-    event: Event
-    updates: dict[str, str | int | bytes] = field(default_factory=dict)
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The stream is to stop: cancelled, or no longer ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Nobody gives (the rest of) this answer. `has_begun` says whether readers have seen some of this attempt.
+
+    `index` is the provider that failed last.
+    """
+
+    error: TailraceError
+    has_begun: bool = False
+    index: int = 0
+
+
+Outcome = Answered | Stopped | Broken
 
 
 class Pump:
-    """Pumps one request into one writer. Providers are tried in order until one has begun to answer."""
+    """Pumps one attempt. Providers are asked in turn, beginning with number `first`."""
 
-    def __init__(self, providers: Sequence[Provider], metrics: Metrics) -> None:
+    def __init__(self, providers: Sequence[Provider], *, max_tries: int, metrics: Metrics, first: int = 0) -> None:
         self._providers = providers
+        self._max_tries = max_tries
         self._metrics = metrics
+        self._first = first
 
-    async def run(self, request: CompletionRequest, writer: Writer) -> Ending:
-        """Hand everything that the provider gives to the writer; the ending is the caller's to write. Raises `Lost`."""
-        failure: TailraceError = UnknownModel()
-        for provider in self._providers:
-            stream = provider.stream(request)
-            produced = writer.produced
+    async def run(self, request: CompletionRequest, writer: Writer, continuing: Continuing | None = None) -> Outcome:
+        """Everything that came has been handed to the writer. The ending, whatever it is, is the caller's to write."""
+        if not self._providers:
+            return Broken(UnknownModel())
+        index, tries = self._first % len(self._providers), 1
+        while True:
+            provider, produced = self._providers[index], writer.produced
             try:
-                with Interruption(writer):
-                    await self._pour(provider, stream, writer)
-                return _finished(stream, writer)
-            except ProviderError as problem:
-                failure = problem
-                where = {"stream": writer.id, "provider": provider.name}
-                logger.warning("provider failed: %s", problem.code, extra=where)
-                if writer.produced > produced or not problem.retryable:
-                    return _failed(failure, stream.usage)
-            finally:
-                await stream.aclose()
-        return _failed(failure, None)
+                return await self._ask(provider, request, writer, continuing)
+            except ProviderError as error:
+                where = {"stream": writer.id, "attempt": writer.attempt, "provider": provider.name}
+                logger.warning("provider failed: %s", error.code, extra=where)
+                if writer.produced > produced:
+                    return Broken(error, has_begun=True, index=index)
+                step = after_failure(
+                    error, index=index, providers=len(self._providers), tries=tries, max_tries=self._max_tries
+                )
+                if not isinstance(step, Retry):
+                    return Broken(error, index=index)
+                with Interruption(writer) as interruption:
+                    await asyncio.sleep(step.pause_s)
+                if interruption.happened:
+                    return Stopped()
+                index, tries = step.index, tries + 1
 
-    async def _pour(self, provider: Provider, stream: CompletionStream, writer: Writer) -> None:
+    async def _ask(
+        self, provider: Provider, request: CompletionRequest, writer: Writer, continuing: Continuing | None
+    ) -> Outcome:
+        if continuing is not None:
+            request = continuing.request_to(provider, request)
+        stream = provider.stream(request)
+        try:
+            with Interruption(writer) as interruption:
+                await self._pour(provider, stream, writer, continuing)
+            if interruption.happened or stream.outcome is None:
+                return Stopped()
+            return Answered(stream.outcome.finish_reason)
+        finally:
+            _note_usage(provider, stream, writer)
+            await stream.aclose()
+
+    async def _pour(
+        self, provider: Provider, stream: CompletionStream, writer: Writer, continuing: Continuing | None
+    ) -> None:
         asked = time.monotonic()
         chunks = self._metrics.provider_chunks.labels(provider=provider.name)
         await stream.open()
@@ -60,25 +109,17 @@ class Pump:
         while (events := await stream.read()) is not None:
             if is_first:
                 is_first = False
-                writer.note({"provider": provider.name})
                 self._metrics.time_to_first_token.observe(time.monotonic() - asked)
+                writer.note({"provider": provider.name})
             chunks.inc(len(events))
-            writer.add(events)
+            writer.add(continuing.trimmed(events) if continuing is not None else events)
             await writer.room()
+        if continuing is not None:
+            writer.add(continuing.rest())
 
 
-def _finished(stream: CompletionStream, writer: Writer) -> Ending:
-    usage = _usage(stream.usage)
-    if writer.is_stopped or stream.outcome is None:
-        return Ending(CANCELLED, usage)
-    reason = stream.outcome.finish_reason
-    return Ending(done(reason), {"finish_reason": reason, **usage})
-
-
-def _failed(failure: TailraceError, usage: dict[str, int] | None) -> Ending:
-    event = error(failure.code, failure.text, retryable=failure.retryable)
-    return Ending(event, {"error": event.value, **_usage(usage)})
-
-
-def _usage(usage: dict[str, int] | None) -> dict[str, str | int | bytes]:
-    return {"usage": json_line(usage)} if usage else {}
+def _note_usage(provider: Provider, stream: CompletionStream, writer: Writer) -> None:
+    """What this attempt has cost so far, as far as the provider said."""
+    usage: dict[str, Any] = {"provider": provider.name, **(stream.usage or {})}
+    writer.usage = usage
+    writer.note({field_of(writer.attempt): json_line(usage)})

@@ -98,7 +98,9 @@ class _Puller:
 
     def _new_worker(self) -> Worker:
         return Worker(
-            functions=[func(cast("WorkerCoroutine", self._pull), name=JOB, keep_result=0, timeout=_JOB_TIMEOUT_S, max_tries=1)],
+            functions=[
+                func(cast("WorkerCoroutine", self._pull), name=JOB, keep_result=0, timeout=_JOB_TIMEOUT_S, max_tries=1)
+            ],
             redis_pool=self._queue,
             queue_name=queue_name(self._settings.prefix),
             max_jobs=self._settings.max_jobs,
@@ -132,7 +134,7 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         stack.push_async_callback(store.aclose)
         url = settings.queue_url or settings.redis_url
         queue = open_queue(url, prefix=settings.prefix, timeout_s=settings.redis_timeout_s)
-        stack.push_async_callback(queue.aclose)
+        stack.push_async_callback(queue.aclose, close_connection_pool=True)
         session = await stack.enter_async_context(new_session())
         providers = [OpenAIProvider(each, session, environment=os.environ) for each in settings.providers]
         appender = Appender(store, settings, metrics)
@@ -140,18 +142,20 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         heart = Heart(lambda: open_store(settings), settings)
         heart.start()
         stack.push_async_callback(heart.stop)
+        dispatcher = ArqDispatcher(queue)
         jobs = Jobs(
             name=name,
             store=store,
             appender=appender,
             heart=heart,
             cancels=cancels,
+            dispatcher=dispatcher,
             providers_of=lambda model: _serving(providers, model),
             settings=settings,
             metrics=metrics,
         )
         puller = _Puller(name, jobs, queue, settings)
-        sweeper = Sweeper(store, ArqDispatcher(queue), settings)
+        sweeper = Sweeper(store, dispatcher, settings)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(part.run()) for part in (appender, cancels, sweeper, puller)]
         yield puller

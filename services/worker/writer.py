@@ -1,25 +1,26 @@
 """The writing end of one attempt: what has been produced, what the log has acknowledged, and what to send next.
 
-Pure state: nothing here awaits except `room`, `flushed` and whoever wants to know that it is over. Appends are
-compare-and-append, so a lost reply is resolved by asking again: the answer says where the log really ends.
+Pure state: nothing here awaits except `room` and `flushed`. Appends are compare-and-append, so a lost reply is resolved
+by asking again: the answer says where the log really ends.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from shared.errors import StoreError
 from shared.events import DELTA_KINDS, MAX_EVENT_BYTES, Event
 from shared.store import Append, Appended, AppendReply, Closed, Fenced, Gone, TailMismatch
 
-__all__ = ("Lost", "StoreStalled", "Writer")
+__all__ = ("Lost", "StoreStalled", "Writer", "safe_after")
 
 # Acknowledged events kept for repair, should a failover lose the end of the log.
 _RING_BYTES = 256 * 1024
 
 
 class Lost(Exception):
-    """The stream is not ours any more: somebody else has it, or it has ended, or it is gone."""
+    """The stream is not ours any more: somebody else has it, it has ended, it is gone, or its log is beyond repair."""
 
     def __init__(self, reply: Fenced | Closed | Gone | TailMismatch) -> None:
         self.reply = reply
@@ -30,8 +31,19 @@ class StoreStalled(Exception):
     """The store has refused our appends for longer than the setting allows."""
 
 
+class _Written(NamedTuple):
+    """An acknowledged event: where it ends, and what was safe before it."""
+
+    end: int
+    safe_before: int
+    event: Event
+
+
 class Writer:
-    """One attempt at one stream. `notify` tells the appender that there is something to send."""
+    """One attempt at one stream. `notify` tells the appender that there is something to send.
+
+    `usage` is what the provider has reported for this attempt.
+    """
 
     def __init__(
         self, stream_id: str, *, attempt: int, nonce: str, tail: int, max_bytes: int, notify: Callable[["Writer"], None]
@@ -40,6 +52,7 @@ class Writer:
         self.attempt = attempt
         self.nonce = nonce
         self.tail = tail
+        self.usage: dict[str, Any] = {}
         self.failing_since: float | None = None
         self.is_cancelling = False
         self._max_bytes = max_bytes
@@ -47,11 +60,10 @@ class Writer:
         self._pending: list[Event] = []
         self._pending_bytes = 0
         self._in_flight: Sequence[Event] = ()
-        self._ring: deque[tuple[int, Event]] = deque()
+        self._ring: deque[_Written] = deque()
         self._ring_bytes = 0
         self._safe = tail
         self._produced = tail
-        self._open_call = False
         self._updates: dict[str, str | int | bytes] = {}
         self._updates_in_flight: dict[str, str | int | bytes] = {}
         self._failure: Exception | None = None
@@ -64,17 +76,17 @@ class Writer:
     # For the pump
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether producing more makes no sense: cancelled, or lost."""
-        return self.is_cancelling or self._failure is not None
-
-    @property
     def produced(self) -> int:
         """The end of what was added, acknowledged or not."""
         return self._produced
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether producing more makes no sense: cancelled, or lost."""
+        return self.is_cancelling or self._failure is not None
+
     def on_stop(self, call: Callable[[], None] | None) -> None:
-        """What to do at the moment the stream is to stop; used to cut the provider's connection."""
+        """What to do at the moment the stream is to stop."""
         self._on_stop = call
 
     def add(self, events: Sequence[Event]) -> None:
@@ -82,13 +94,6 @@ class Writer:
         for event in events:
             self._pending_bytes += len(event.value)
             self._produced += event.size
-            if event.kind == "tool_call":
-                self._open_call = True
-            elif event.kind in DELTA_KINDS:
-                self._open_call = False
-            # Inside a tool call nothing is safe: a continuation could not finish its arguments.
-            if not self._open_call:
-                self._safe = self._produced
         self._pending.extend(events)
         self._notify(self)
 
@@ -141,16 +146,18 @@ class Writer:
             nonce=self.nonce,
             tail=self.tail,
             events=self._in_flight,
-            safe=min(self._safe, self.tail + sum(event.size for event in self._in_flight)),
+            safe=safe_after(self._in_flight, self.tail, self._safe),
             updates=self._updates_in_flight,
         )
 
     def settle(self, reply: AppendReply | Exception) -> None:
         """Take the answer to `next_append`. A refusal that may pass leaves it in flight, to be sent again."""
+        if self._failure is not None:
+            return  # given up while the append was under way; whatever it did, the next claim will see
         match reply:
-            case Appended(tail, cancelling, _):
+            case Appended(tail=tail):
                 self._acknowledge(tail)
-                if cancelling:
+                if reply.cancelling:
                     self.stop()
             case TailMismatch(tail):
                 self._reconcile(tail)
@@ -158,7 +165,9 @@ class Writer:
                 self._acknowledge(tail)  # our own ending, whose reply was lost
             case Fenced() | Closed() | Gone():
                 self.fail(Lost(reply))
-            case Exception() if not _may_pass(reply):
+            case StoreError(retryable=True):
+                pass
+            case Exception():
                 self.fail(reply)
         self._settled.set()
 
@@ -167,48 +176,61 @@ class Writer:
         return self.tail + sum(event.size for event in self._in_flight)
 
     def _acknowledge(self, tail: int) -> None:
+        if tail != self._end_in_flight:
+            raise RuntimeError(f"the log ends at {tail}, not at {self._end_in_flight}: the store broke its contract")
         for event in self._in_flight:
+            self._remember(_Written(self.tail + event.size, self._safe, event))
+            self._safe = safe_after((event,), self.tail, self._safe)
             self.tail += event.size
-            self._remember(event)
             self._pending_bytes -= len(event.value)
         self._in_flight = ()
         self.failing_since = None
-        if tail != self.tail:
-            raise AssertionError(f"the log ends at {tail}, not at {self.tail}: the store broke its contract")
 
     def _reconcile(self, tail: int) -> None:
         """The log does not end where we thought: our last append did arrive, or a failover lost the end."""
         if self._in_flight and tail == self._end_in_flight:
             self._acknowledge(tail)
             return
-        lost = [event for end, event in self._ring if end > tail]
-        if sum(event.size for event in lost) != self.tail - tail:
+        lost = [written for written in self._ring if written.end > tail]
+        if not lost or sum(written.event.size for written in lost) != self.tail - tail:
             self.fail(Lost(TailMismatch(tail)))
             return
         # Same bytes, same sizes, hence the same ids: readers that had them notice nothing.
-        while self._ring and self._ring[-1][0] > tail:
-            self._ring_bytes -= len(self._ring.pop()[1].value)
-        self._pending_bytes += sum(len(event.value) for event in lost)
-        self._in_flight = [*lost, *self._in_flight]
+        for written in reversed(lost):
+            self._ring.pop()
+            self._ring_bytes -= len(written.event.value)
+            self._pending_bytes += len(written.event.value)
+        self._in_flight = [*(written.event for written in lost), *self._in_flight]
+        self._safe = lost[0].safe_before
         self.tail = tail
 
-    def _remember(self, event: Event) -> None:
-        self._ring.append((self.tail, event))
-        self._ring_bytes += len(event.value)
+    def _remember(self, written: _Written) -> None:
+        self._ring.append(written)
+        self._ring_bytes += len(written.event.value)
         while self._ring_bytes > _RING_BYTES and len(self._ring) > 1:
-            self._ring_bytes -= len(self._ring.popleft()[1].value)
+            self._ring_bytes -= len(self._ring.popleft().event.value)
 
     async def _next_settlement(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        self._settled.clear()
-        await self._settled.wait()
+        if self._failure is None:
+            self._settled.clear()
+            await self._settled.wait()
         if self._failure is not None:
             raise self._failure
 
     def _stopped(self) -> None:
         if self._on_stop is not None:
             self._on_stop()
+
+
+def safe_after(events: Sequence[Event], tail: int, safe: int) -> int:
+    """The end of the last complete part. Inside a tool call nothing is safe: nobody could finish its arguments."""
+    for event in events:
+        if event.kind != "tool_call":
+            safe = tail + event.size
+        elif "id" in event.fields():
+            safe = tail  # another call begins, so whatever came before is complete
+        tail += event.size
+    return safe
 
 
 def _merged(events: Sequence[Event]) -> list[Event]:
@@ -234,7 +256,3 @@ def _joined(run: Sequence[Event], size: int) -> Event:
     if len(run) == 1:
         return run[0]
     return Event(run[0].kind, b"".join([event.value for event in run]), size)
-
-
-def _may_pass(error: object) -> bool:
-    return isinstance(error, StoreError) and error.retryable

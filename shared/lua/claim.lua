@@ -1,10 +1,11 @@
 -- claim: become the writer of a stream; the claim is the lock and the fence.
 -- ARGV  1 nonce  2 worker  3 lease_ms  4 mode (continue | restart)  5 reason  6 holder  7 provider  8 max_attempts
 --       9 live_ms  10 tombstone_ms
--- Answers  CLAIMED attempt keep request cancelling | HELD until | EXHAUSTED attempt | CLOSED status tail | GONE
+-- Answers  CLAIMED attempt keep request cancelling interruption | HELD until | EXHAUSTED attempt | CLOSED status tail | GONE
 -- Keeps: after it no older attempt can write, and the log read from its start is contiguous.
 local function claim(keys, args)
-  local held = redis.call('HMGET', keys[META], 'status', 'attempt', 'nonce', 'tail', 'safe', 'lease_ms', 'cancel', 'bytes')
+  local held = redis.call('HMGET', keys[META], 'status', 'attempt', 'nonce', 'tail', 'safe', 'lease_ms', 'cancel', 'bytes',
+    'interruption')
   local status, attempt, nonce = held[1], tonumber(held[2]), held[3]
   if not status or is_headless(keys, attempt) then
     redis.call('ZREM', keys[LEASES], id_of(keys[META]))
@@ -37,5 +38,5 @@ local function claim(keys, args)
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))
   redis.call('HSET', keys[META], 'expires_ms', digits(now + tonumber(args[9])))
   expire_at(keys, now + tonumber(args[9]), tonumber(args[10]))
-  return { 'CLAIMED', mine, digits(keep), request, held[7] or '0' }
+  return { 'CLAIMED', mine, digits(keep), request, held[7] or '0', held[9] or '' }
 end

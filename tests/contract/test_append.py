@@ -11,7 +11,20 @@ from shared.errors import StoreMisused
 from shared.events import Event
 from shared.position import Position
 from shared.store import Append, Appended, Closed, Fenced, Gone, Meta, Store, TailMismatch
-from tests.support.streams import OVER_MS, REQUEST, RETENTION, append, begin, claim, create, end, log, nonce, texts, write
+from tests.support.streams import (
+    OVER_MS,
+    REQUEST,
+    RETENTION,
+    append,
+    begin,
+    claim,
+    create,
+    end,
+    log,
+    nonce,
+    texts,
+    write,
+)
 
 __all__ = ()
 
@@ -129,8 +142,7 @@ async def test_nothing_follows_the_end(any_store: Store) -> None:
 
 async def test_updates_go_into_meta_in_the_same_step(any_store: Store) -> None:
     stream_id = await begin(any_store)
-    updates: dict[str, str | int | bytes] = {"provider": "local", "usage": b'{"output_tokens":2}'}
-    await append(any_store, stream_id, texts("hi"), **updates)
+    await append(any_store, stream_id, texts("hi"), provider="local", usage=b'{"output_tokens":2}')
     meta = await meta_of(any_store, stream_id)
     assert (meta.provider, meta.usage) == ("local", {"output_tokens": 2})
     refused = await append(any_store, stream_id, texts("hi"), provider="other")

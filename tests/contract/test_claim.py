@@ -57,6 +57,11 @@ async def test_the_first_claim_starts_from_nothing(any_store: Store) -> None:
     assert await log(any_store, stream_id) == [fence(1, 0)]
 
 
+async def test_a_claim_learns_what_the_reader_wants_at_an_interruption(any_store: Store) -> None:
+    stream_id = await create(any_store, interruption="fail")
+    assert await claim(any_store, stream_id) == Claimed(1, 0, REQUEST, cancelling=False, interruption="fail")
+
+
 async def test_of_two_claimants_one_is_held(any_store: Store) -> None:
     stream_id = await create(any_store)
     replies = await asyncio.gather(*(claim(any_store, stream_id, number) for number in (1, 2, 3)))

@@ -1,5 +1,6 @@
 """cancel: CANCELLING, ENDED, CLOSED, STALE, GONE. finish: ENDED, HELD, CLOSED, GONE. delete: DELETED, GONE."""
 
+import asyncio
 import time
 
 import pytest
@@ -35,6 +36,7 @@ from tests.support.streams import (
     texts,
     write,
 )
+from tests.support.waiting import eventually
 
 __all__ = ()
 
@@ -59,6 +61,24 @@ async def test_a_live_writer_is_asked(any_store: Store, attempt: int | None) -> 
     meta = await any_store.meta(stream_id)
     assert meta is not None
     assert (meta.status, meta.cancelling) == ("running", True)
+
+
+async def test_a_stop_is_announced(any_store: Store) -> None:
+    live, queued = await begin(any_store), await create(any_store)
+    listener = any_store.cancellations()
+    try:
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            heard = group.create_task(listener.next())
+
+            async def is_heard() -> bool:
+                await cancel(any_store, live)
+                return heard.done()
+
+            await cancel(any_store, queued)
+            await eventually(is_heard)
+        assert heard.result() == live
+    finally:
+        await listener.aclose()
 
 
 @pytest.mark.parametrize("attempt", [0, 2])

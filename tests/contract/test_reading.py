@@ -3,6 +3,7 @@
 import pytest
 
 from shared.errors import InvalidCursor
+from shared.events import LogEntry
 from shared.keys import new_id
 from shared.position import START, Position
 from shared.store import Store
@@ -40,7 +41,8 @@ async def test_a_log_is_read_in_pages(any_store: Store, limit: int) -> None:
     await write(any_store, stream_id, *"abcde", safe=3)
     await claim(any_store, stream_id, 2, mode="continue")
     await write(any_store, stream_id, *"DE", number=2, tail=3)
-    found, after = [], START
+    found: list[LogEntry] = []
+    after = START
     while True:
         snapshot = await any_store.read(stream_id, after, limit=limit)
         assert snapshot is not None
@@ -84,6 +86,14 @@ async def test_due_forgets_what_is_gone(any_store: Store) -> None:
     stream_id = await begin(any_store, lease_ms=OVER_MS)
     await any_store.delete(stream_id, RETENTION)
     assert await any_store.due(limit=10) == []
+
+
+async def test_a_forgotten_stream_is_neither_due_nor_listed(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=OVER_MS)
+    await any_store.forget(stream_id)
+    assert await any_store.due(limit=10) == []
+    assert (await any_store.listing(TENANT, status=None, limit=10, cursor=None)).streams == []
+    await any_store.forget(NOBODY)
 
 
 async def listed(store: Store, tenant: str, status: str | None, *, limit: int) -> list[str]:
@@ -149,7 +159,7 @@ async def test_a_stream_that_ended_is_listed_anew(any_store: Store) -> None:
     assert listing.streams[0].finished_ms >= listing.streams[1].created_ms
 
 
-@pytest.mark.parametrize("cursor", ["x", "1-2", "-", "1-" + "g" * 32, "٣-" + "a" * 32])  # noqa: RUF001
+@pytest.mark.parametrize("cursor", ["x", "1-2", "-", "1-" + "g" * 32, "٣-" + "a" * 32])
 async def test_a_foreign_listing_cursor_is_refused(any_store: Store, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         await any_store.listing(TENANT, status=None, limit=2, cursor=cursor)

@@ -1,7 +1,7 @@
 """A provider that does as it is told: OpenAI-compatible, on a real socket, in this process or in its own.
 
-`python -m tests.support.provider --port 0` prints the port it listens on. What it says is in `script.py`. `GET /_seen` tells
-what became of each request.
+`python -m tests.support.provider --port 0` prints the port it listens on. What it says is in `script.py`. `GET /_seen`
+tells what became of each request.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any, cast
 import orjson
 
 from tests.support.script import Fault, Script, Step, expected_text, prefix_of, script_of, steps
+from tests.support.waiting import eventually
 
 __all__ = ("ScriptedProvider", "Seen", "scripted_provider")
 
@@ -89,10 +90,11 @@ class ScriptedProvider:
 
     async def last_seen(self) -> Seen:
         """The latest request, once there is one."""
-        async with asyncio.timeout(5):
-            while not self.seen:
-                await asyncio.sleep(0.001)
+        await eventually(self._has_seen)
         return self.seen[-1]
+
+    async def _has_seen(self) -> bool:
+        return bool(self.seen)
 
 
 @asynccontextmanager
@@ -216,9 +218,7 @@ class Connection(asyncio.Protocol):
 class Performance:
     """One answer, with its fault."""
 
-    def __init__(
-        self, connection: Connection, script: Script, body: dict[str, Any], *, said: str, number: int
-    ) -> None:
+    def __init__(self, connection: Connection, script: Script, body: dict[str, Any], *, said: str, number: int) -> None:
         self._connection = connection
         self._script = script
         self._body = body
@@ -402,7 +402,9 @@ async def _for_ever() -> None:
 async def _main() -> None:
     parser = argparse.ArgumentParser(description="A scripted OpenAI-compatible provider on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--rate", type=float, default=0, help="chunks a second of a prompt that is no script; 0: no pause")
+    parser.add_argument(
+        "--rate", type=float, default=0, help="chunks a second of a prompt that is no script; 0: no pause"
+    )
     parser.add_argument("--chunks", type=int, default=20, help="chunks of a prompt that is no script")
     arguments = parser.parse_args()
     stop = asyncio.Event()

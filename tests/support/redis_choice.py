@@ -1,13 +1,14 @@
 """Which Redis the tests share: one that was named, one in a container, one on PATH, the bundled Valkey."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from docker import from_env  # type: ignore[import-untyped]
 from docker.errors import DockerException  # type: ignore[import-untyped]
-from testcontainers.core.config import testcontainers_config
 from testcontainers.community.redis import RedisContainer
+from testcontainers.core.config import testcontainers_config
 
 from tests.support.redis_server import KINDS, ServerMissing, running_redis
 
@@ -15,6 +16,7 @@ __all__ = ("URL_VARIABLE", "shared_redis")
 
 URL_VARIABLE = "TAILRACE_TEST_REDIS_URL"
 _IMAGE = "redis:7-alpine"
+_DEFAULT_DAEMON = "unix:///var/run/docker.sock"
 _DAEMON_S = 2
 _PULL_S = 60
 
@@ -40,13 +42,28 @@ def _from_container(stack: ExitStack) -> str | None:
 
 
 def _daemon_answers() -> bool:
+    # Asked by hand first: where nobody listens, docker's client leaves its socket to the garbage collector.
+    if not _is_listening(os.environ.get("DOCKER_HOST", _DEFAULT_DAEMON)):
+        return False
     try:
         client = from_env(timeout=_DAEMON_S)
     except (DockerException, OSError):
         return False
-    with suppress(DockerException, OSError):
+    try:
         return bool(client.ping())
-    return False
+    except (DockerException, OSError):
+        return False
+    finally:
+        client.close()
+
+
+def _is_listening(host: str) -> bool:
+    scheme, _, address = host.partition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_DAEMON_S)
+        return probe.connect_ex(address) == 0
 
 
 def _from_binary(stack: ExitStack) -> str:

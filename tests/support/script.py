@@ -1,17 +1,28 @@
 """What a scripted provider says: a pure function of (key, attempt, k), so that every byte of an answer can be checked.
 
-The script is the last user message of the request, as JSON: `{"key": "abc", "chunks": 200, "rate": 50, "kinds": "mixed",
-"fault": {"kind": "cut", "after": 50, "times": 1}}`. Everything but `key` has a default.
+The script is the last user message of the request, as JSON: `{"key": "abc", "chunks": 200, "kinds": "mixed", "fault":
+{"kind": "cut", "after": 50, "times": 1}}`. Everything but `key` has a default.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
-from itertools import count
+from itertools import count, groupby
 from typing import Any, Self
 
-__all__ = ("HAZARDS", "Fault", "Script", "Step", "expected", "expected_text", "piece", "prefix_of", "script_of", "steps")
+__all__ = (
+    "HAZARDS",
+    "Fault",
+    "Script",
+    "Step",
+    "expected",
+    "expected_text",
+    "piece",
+    "prefix_of",
+    "script_of",
+    "steps",
+)
 
 # What some client, proxy or careless line reader has stumbled over. One piece in four carries one.
 HAZARDS = (
@@ -45,7 +56,7 @@ HAZARDS = (
     "😀",
     "👩\u200d👩\u200d👧",
     "🇫🇷",
-    "𝔘𝔫𝔦",
+    "\U0001d518\U0001d52b",
     "\U0010ffff",
 )
 
@@ -54,10 +65,10 @@ HAZARDS = (
 class Fault:
     """Something that goes wrong.
 
-    Instead of an answer: `hangup`, `slow_header`, `status` (with `status` and `retry_after`), `redirect`, `html`, `json_error`.
-    After `after` chunks: `silence`, `comments` (and nothing else), `cut` (within an event), `reset` (the same with an RST), `eof`,
-    `bad_chunking`, `error_frame`, `error_event`, `error_reason`, `malformed`.
-    At the end: `done_twice`, `no_done`, `no_finish`, `no_trailer` (silent after the finish reason), `after_finish`, `after_done`,
+    Instead of an answer: `hangup`, `slow_header`, `status` (with `status` and `retry_after`), `redirect`, `html`,
+    `json_error`. After `after` chunks: `silence`, `comments` (and nothing else), `cut` (within an event), `reset`
+    (the same with an RST), `eof`, `bad_chunking`, `error_frame`, `error_event`, `error_reason`, `malformed`. At the end:
+    `done_twice`, `no_done`, `no_finish`, `no_trailer` (silent after the finish reason), `after_finish`, `after_done`,
     `endless`.
 
     It strikes the first `times` requests of its key; 0 means every one.
@@ -74,8 +85,9 @@ class Fault:
 class Script:
     """One answer: `chunks` deltas at `rate` a second (0: as fast as they are taken).
 
-    `kinds="mixed"` is reasoning, then text, then one tool call. With `vary` each attempt that does not continue another says
-    something else. Writes are `split` bytes (0: a chunk) and `pause_s` apart. `repeat` bytes are said again when continuing.
+    `kinds="mixed"` is reasoning, then text, then one tool call. With `vary` each attempt that does not continue another
+    says something else. Pieces are at least `piece_bytes` long. Writes are `split` bytes (0: a chunk) and `pause_s` apart.
+    When continuing, the last `repeat` characters are said again.
     """
 
     key: str
@@ -148,13 +160,8 @@ def steps(script: Script, *, attempt: int = 0, said: str = "") -> Iterator[Step]
 
 def expected(script: Script, *, attempt: int = 0) -> list[tuple[str, str]]:
     """The whole text of each part, in order, as readers have to get it. A continued answer is no different."""
-    parts: list[tuple[str, str]] = []
-    for step in steps(script, attempt=attempt):
-        text = step.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        if parts and parts[-1][0] == step.kind:
-            text = parts.pop()[1] + text
-        parts.append((step.kind, text))
-    return parts
+    runs = groupby(steps(script, attempt=attempt), key=lambda step: step.kind)
+    return [(kind, "".join(_scalar(step.text) for step in run)) for kind, run in runs]
 
 
 def expected_text(script: Script, *, attempt: int = 0) -> str:
@@ -181,6 +188,10 @@ def prefix_of(messages: Sequence[Mapping[str, Any]]) -> str:
 def content_of(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _scalar(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _texts(script: Script, chunks: int, attempt: int) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The SSE reader against a parser that is slow, independent and obviously right."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise, repeat
 
 import pytest
 from hypothesis import example, given
@@ -35,14 +36,17 @@ def slow_parse(stream: bytes) -> list[tuple[bytes, bool]]:
     return events
 
 
-def parse(chunks: list[bytes]) -> list[tuple[bytes, bool]]:
-    reader = SseReader()
-    return [(data, isinstance(data, ErrorData)) for chunk in chunks for data in reader.feed(chunk)]
+def feed_all(reader: SseReader, chunks: Iterable[bytes]) -> list[bytes]:
+    return [data for chunk in chunks for data in reader.feed(chunk)]
+
+
+def parse(chunks: Iterable[bytes]) -> list[tuple[bytes, bool]]:
+    return [(data, isinstance(data, ErrorData)) for data in feed_all(SseReader(), chunks)]
 
 
 def cut(stream: bytes, cuts: list[int]) -> Iterator[bytes]:
     places = sorted({min(place, len(stream)) for place in cuts} | {0, len(stream)})
-    return (stream[start:end] for start, end in zip(places, places[1:], strict=False))
+    return (stream[start:end] for start, end in pairwise(places))
 
 
 # Made of what matters to a parser, so that every meeting of two of them is seen.
@@ -63,7 +67,7 @@ USUAL = st.lists(st.binary(max_size=20).map(lambda b: b.translate(None, b"\r\n")
 @example(b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [])
 @example(b"data: a\n\n\ndata: b\n\n", [9])
 def test_any_stream_cut_anywhere_is_read_as_the_slow_parser_reads_it(stream: bytes, cuts: list[int]) -> None:
-    assert parse(list(cut(stream, cuts))) == slow_parse(stream)
+    assert parse(cut(stream, cuts)) == slow_parse(stream)
 
 
 @given(STREAMS)
@@ -74,7 +78,7 @@ def test_a_stream_may_be_cut_at_every_byte(stream: bytes) -> None:
 @given(USUAL, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0, 400), max_size=8))
 def test_usual_events_in_every_framing(payloads: list[bytes], newline: bytes, cuts: list[int]) -> None:
     stream = b"".join(b"data: " + payload + newline + newline for payload in payloads)
-    assert [data for data, _ in parse(list(cut(stream, cuts)))] == payloads
+    assert [data for data, _ in parse(cut(stream, cuts))] == payloads
 
 
 def test_a_character_cut_in_two_arrives_whole() -> None:
@@ -94,18 +98,16 @@ def test_error_events_can_be_told_apart() -> None:
 def test_a_line_that_never_ends_is_refused(size: int) -> None:
     reader = SseReader(max_event_bytes=10_000)
     with pytest.raises(ProviderMalformed):
-        for _ in range(10_002 // size + 1):
-            reader.feed(b"x" * size)
+        feed_all(reader, repeat(b"x" * size, 10_002 // size + 1))
 
 
 @pytest.mark.parametrize("cuts", [[], [5_000], list(range(10_000))])
 def test_the_cap_is_exact(cuts: list[int]) -> None:
     longest = b"data: " + b"x" * 9_994 + b"\n\n"
     reader = SseReader(max_event_bytes=10_000)
-    assert [len(data) for chunk in cut(longest * 2, cuts) for data in reader.feed(chunk)] == [9_994, 9_994]
+    assert [len(data) for data in feed_all(reader, cut(longest * 2, cuts))] == [9_994, 9_994]
     with pytest.raises(ProviderMalformed):
-        for chunk in cut(b"data: " + b"x" * 10_001 + b"\n\n", cuts):
-            reader.feed(chunk)
+        feed_all(reader, cut(b"data: " + b"x" * 10_001 + b"\n\n", cuts))
 
 
 def test_a_drip_is_read_in_linear_time() -> None:

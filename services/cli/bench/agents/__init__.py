@@ -1,0 +1,3 @@
+"""Load generators, one process each: `python -m services.cli.bench.agents.NAME SPECIFICATION`."""
+
+__all__ = ()

@@ -1,0 +1,122 @@
+"""One attempt at a stream, from its claim to its ending, or to the point where another attempt has to take over."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.worker.continuing import Continuing, is_continuable
+from services.worker.kept import read_kept
+from services.worker.provider import CompletionRequest, Provider
+from services.worker.pump import Answered, Broken, Outcome, Pump
+from services.worker.usage import AttemptUsage, settled
+from services.worker.writer import Writer
+from shared.errors import LogLost, TailraceError
+from shared.events import Event, cancelled, done, error, json_line
+from shared.settings import Settings
+from shared.store import Claimed, Store
+from shared.telemetry import Metrics
+
+__all__ = ("Attempt", "Interrupted", "can_continue", "failed")
+
+logger = logging.getLogger(__name__)
+
+Updates = Mapping[str, str | int | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The attempt broke off half-way. `reason` goes into the next fence; `error` ends the stream if there is none.
+
+    The next attempt begins with provider number `next_provider`.
+    """
+
+    reason: str
+    error: TailraceError
+    next_provider: int = 0
+
+
+class Attempt:
+    """What a claim has given us to do. `spent` is the usage of the attempts before it."""
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        writer: Writer,
+        *,
+        store: Store,
+        providers: Sequence[Provider],
+        spent: Mapping[int, AttemptUsage],
+        first_provider: int,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self.writer = writer
+        self._claimed = claimed
+        self._store = store
+        self._providers = providers
+        self._spent = spent
+        self._first_provider = first_provider
+        self._settings = settings
+        self._metrics = metrics
+
+    async def run(self) -> Interrupted | None:
+        """None when the stream has ended. Raises `Lost`, `StoreStalled` or `StoreError`."""
+        continuing = None
+        if self._claimed.keep:
+            kept = await read_kept(self._store, self.writer.id, self._claimed.keep)
+            if not is_continuable(kept.parts()):
+                return Interrupted("not_continuable", LogLost())
+            continuing = Continuing(kept.parts())
+        outcome = await self._pump(continuing)
+        if isinstance(outcome, Broken) and self._may_go_on(outcome):
+            await self.writer.flushed()
+            return Interrupted("provider", outcome.error, outcome.index + 1)
+        event, updates = self._ending(outcome)
+        await self.end(event, updates)
+        return None
+
+    async def end(self, event: Event, updates: Updates) -> None:
+        """Write the terminal event, after everything that is still on its way."""
+        self.writer.note(updates)
+        self.writer.add([event])
+        await self.writer.flushed()
+        self._metrics.streams_ended.labels(status=event.kind).inc()
+
+    async def fail(self, problem: TailraceError) -> None:
+        """End the stream with an error: no other attempt will take over."""
+        await self.end(*failed(problem, self._usage()))
+
+    async def _pump(self, continuing: Continuing | None) -> Outcome:
+        request = CompletionRequest.parse(self._claimed.request)
+        able = [each for each in self._providers if continuing is None or can_continue(each)]
+        pump = Pump(able, max_tries=self._settings.provider_tries, metrics=self._metrics, first=self._first_provider)
+        return await pump.run(request, self.writer, continuing)
+
+    def _may_go_on(self, outcome: Broken) -> bool:
+        """Whether another attempt may take this one's place: something was said, and a repetition can help."""
+        return outcome.has_begun and outcome.error.retryable and self._claimed.interruption != "fail"
+
+    def _ending(self, outcome: Outcome) -> tuple[Event, Updates]:
+        usage = self._usage()
+        match outcome:
+            case Answered(finish_reason):
+                return done(finish_reason, usage=usage), {"finish_reason": finish_reason, "usage": json_line(usage)}
+            case Broken(problem):
+                return failed(problem, usage)
+            case _:
+                return cancelled(usage=usage), {"usage": json_line(usage)}
+
+    def _usage(self) -> AttemptUsage:
+        return settled({**self._spent, self.writer.attempt: self.writer.usage})
+
+
+def can_continue(provider: Provider) -> bool:
+    """Whether a provider can take up an answer where it broke off."""
+    return provider.settings.continuation != "none"
+
+
+def failed(problem: TailraceError, usage: AttemptUsage) -> tuple[Event, Updates]:
+    """The terminal `error` event of a failure, and what meta says of it."""
+    event = error(problem.code, problem.text, retryable=problem.retryable, usage=usage)
+    short = {"code": problem.code, "message": problem.text, "retryable": problem.retryable}
+    return event, {"error": json_line(short), "usage": json_line(usage)}

@@ -1,0 +1,255 @@
+-- compact: move the oldest entries of a log into one block of merged parts, and trim what is over the stream's budget.
+-- ARGV  1 nonce ('' for a stream that is over)  2 block_bytes  3 max_bytes
+-- Answers  COMPACTED folded trimmed bytes unfolded more | FENCED attempt | CLOSED status tail | GONE
+-- Keeps: every offset that was readable stays readable, but for what is trimmed, and `trimmed` says so. A live log is
+-- folded up to its safe offset and keeps its newest entry, so that every tail hears of what it has missed.
+-- Works under OOM, because it is what helps then: it trims first and writes after.
+
+-- Bounds of one call: what is read at once, what it may hold Redis up with, and what Lua can unpack.
+local FOLD_PAGE, FOLD_MOST, PARTS_MOST = 500, 4000, 1000
+
+local function offset_of(id)
+  return tonumber(string.match(id, '-(%d+)$'))
+end
+
+-- What a block costs in `bytes`: its values, and a little for itself and each part.
+local function block_bytes_of(fields)
+  local total = BLOCK_OVERHEAD
+  for i = 4, #fields, 2 do
+    total = total + PART_OVERHEAD + #fields[i]
+  end
+  return total
+end
+
+local ARGUMENTS = '"arguments_delta":"'
+
+-- Pieces of one tool call join as text: the arguments are the last member, and escapes never cross a piece.
+local function arguments_of(index, value)
+  local mine, place = string.match(value, '^{"index":(%d+),"arguments_delta":"()')
+  if mine == index and string.sub(value, -2) == '"}' then
+    return string.sub(value, place, -3)
+  end
+end
+
+local function call_index(value)
+  if string.sub(value, -2) == '"}' and string.find(value, ARGUMENTS, 1, true) then
+    return string.match(value, '^{"index":(%d+),')
+  end
+end
+
+-- Parts in the making: `parts` is kind, value, kind, value…; `run` holds the pieces of the part that is still growing.
+local function new_fold()
+  return { parts = {}, run = {}, kind = nil, index = nil, bytes = BLOCK_OVERHEAD }
+end
+
+local function close_run(fold)
+  if #fold.run == 0 then
+    return
+  end
+  local value = table.concat(fold.run)
+  fold.parts[#fold.parts + 1] = fold.kind
+  fold.parts[#fold.parts + 1] = fold.index and value .. '"}' or value
+  fold.run, fold.kind, fold.index = {}, nil, nil
+end
+
+local function open_run(fold, kind, value)
+  close_run(fold)
+  fold.bytes = fold.bytes + PART_OVERHEAD
+  fold.kind, fold.index = kind, kind == 'tool_call' and call_index(value) or nil
+  fold.run[1] = fold.index and string.sub(value, 1, -3) or value
+end
+
+local function add_part(fold, kind, value)
+  fold.bytes = fold.bytes + #value
+  if fold.kind == kind and DELTA[kind] then
+    fold.run[#fold.run + 1] = value
+    return
+  end
+  local more = fold.index and kind == 'tool_call' and arguments_of(fold.index, value)
+  if more then
+    fold.bytes = fold.bytes - (#value - #more)
+    fold.run[#fold.run + 1] = more
+    return
+  end
+  open_run(fold, kind, value)
+end
+
+-- The entries that go into the new block: from the start of the log to `last` (an XRANGE end), as far as bounds allow.
+local function gather(key, fold, last, most_bytes)
+  local from, seen, found = '-', 0, { freed = 0 }
+  while true do
+    local page = redis.call('XRANGE', key, from, last, 'COUNT', FOLD_PAGE)
+    for _, entry in ipairs(page) do
+      local kind, value = entry[2][1], entry[2][2]
+      if kind ~= 'fence' then
+        if fold.bytes + #value > most_bytes and found.id or #fold.parts >= 2 * PARTS_MOST - 2 or seen == FOLD_MOST then
+          found.more = true
+          return found
+        end
+        add_part(fold, kind, value)
+        found.id, found.freed = entry[1], found.freed + ENTRY_OVERHEAD + #value
+      end
+      found.covered, seen = entry[1], seen + 1
+    end
+    if #page < FOLD_PAGE then
+      return found
+    end
+    from = '(' .. page[#page][1]
+  end
+end
+
+-- Small blocks before the new one join it. In a live stream only those no larger than it: so sizes double, each byte is
+-- copied a few times at most, and the work stays linear in the text. In a finished stream all that fit.
+local function join_blocks(key, fold, is_over, most_bytes)
+  local joined = { ids = {}, freed = 0, start = nil, last = nil }
+  local size, before, older = fold.bytes, '+', {}
+  while true do
+    local block = redis.call('XREVRANGE', key, before, '-', 'COUNT', 1)[1]
+    local bytes = block and block_bytes_of(block[2])
+    local parts = block and (#block[2] - 2) / 2 or 0
+    if not block or size + bytes > most_bytes or joined.count and joined.count + parts > PARTS_MOST
+      or not is_over and bytes > size then
+      break
+    end
+    joined.count = (joined.count or #fold.parts / 2 + 1) + parts
+    if joined.count > PARTS_MOST then
+      break
+    end
+    table.insert(older, 1, block[2])
+    joined.ids[#joined.ids + 1], joined.last = block[1], joined.last or block[1]
+    joined.freed, joined.start = joined.freed + bytes, block[2][2]
+    size, before = size + bytes, '(' .. block[1]
+  end
+  local whole = new_fold()
+  for _, fields in ipairs(older) do
+    for i = 3, #fields, 2 do
+      add_part(whole, fields[i], fields[i + 1])
+    end
+  end
+  for i = 1, #fold.parts, 2 do
+    add_part(whole, fold.parts[i], fold.parts[i + 1])
+  end
+  close_run(whole)
+  joined.parts = whole.parts
+  return joined
+end
+
+-- Redis gives the newest node of a stream 4 KB to grow into. An entry that does not fit beside the others makes it shrink
+-- that node, and is taken away again; its id is beyond everything, so only for streams to which nothing will be added.
+local function shrink(key, id)
+  redis.call('XADD', key, id, 'x', string.rep('x', 4096))
+  redis.call('XDEL', key, id)
+end
+
+-- What is over the budget goes, oldest block first. Answers the bytes that became free and the end of what is gone.
+local function trim_blocks(key, over_bytes)
+  local freed, gone = 0, nil
+  while freed < over_bytes do
+    local block = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+    if not block then
+      break
+    end
+    freed, gone = freed + block_bytes_of(block[2]), offset_of(block[1])
+    redis.call('XDEL', key, block[1])
+  end
+  return freed, gone
+end
+
+-- What is left of a finished log: its last entry, in a fresh key that holds nothing else. A tail that is behind hears it.
+local function keep_ending(keys, tail_id, next_id)
+  local ending = redis.call('XRANGE', keys[STREAM], tail_id, tail_id)[1]
+  redis.call('DEL', keys[STREAM])
+  redis.call('XADD', keys[STREAM], tail_id, unpack(ending[2]))
+  shrink(keys[STREAM], next_id)
+end
+
+-- The last entry that may be folded, as an XRANGE end; nil if none may.
+local function fold_end(keys, attempt, bound)
+  local newest = redis.call('XREVRANGE', keys[STREAM], '+', '-', 'COUNT', 1)[1]
+  if not newest then
+    return nil
+  end
+  return offset_of(newest[1]) <= bound and '(' .. newest[1] or attempt .. '-' .. digits(bound)
+end
+
+local function compact(keys, args)
+  local held = redis.call('HMGET', keys[META], 'status', 'nonce', 'attempt', 'tail', 'safe', 'folded', 'trimmed', 'bytes',
+    'beside', 'expires_ms')
+  local status, attempt = held[1], held[3]
+  local is_over = OVER[status]
+  if not status or is_headless(keys, tonumber(attempt)) then
+    leave_indexes(keys)
+    return { 'GONE' }
+  end
+  if not is_over and (held[2] ~= args[1] or args[1] == '') then
+    return { 'FENCED', attempt }
+  end
+  if is_over and args[1] ~= '' then
+    return { 'CLOSED', status, held[4] }
+  end
+  local most_bytes, max_bytes, tail = tonumber(args[2]), tonumber(args[3]), tonumber(held[4])
+  local folded, trimmed = tonumber(held[6] or 0), tonumber(held[7] or 0)
+  local bytes, beside = tonumber(held[8]), tonumber(held[9])
+  local fold, found = new_fold(), { freed = 0 }
+  local last = fold_end(keys, attempt, is_over and tail or tonumber(held[5]))
+  if last then
+    found = gather(keys[STREAM], fold, last, most_bytes)
+  end
+  close_run(fold)
+  -- With nothing to fold, a finished stream may still have blocks to join; the newest of them is the one they join.
+  local joined = { parts = {}, ids = {}, freed = 0 }
+  if found.id or is_over then
+    joined = join_blocks(keys[BLOCKS], fold, is_over, most_bytes)
+  end
+  local block_id = found.id or joined.last
+  local has_news = found.id or #joined.ids > 1
+
+  if found.covered then
+    redis.call('XTRIM', keys[STREAM], 'MINID', '=', attempt .. '-' .. digits(offset_of(found.covered) + 1))
+  end
+  if has_news then
+    for _, id in ipairs(joined.ids) do
+      redis.call('XDEL', keys[BLOCKS], id)
+    end
+    local fields = { 'start', joined.start or digits(folded), unpack(joined.parts) }
+    if not found.id then
+      -- The newest block's id is used up in this key, so the joined one begins a new key.
+      local kept = redis.call('XRANGE', keys[BLOCKS], '-', '+')
+      redis.call('DEL', keys[BLOCKS])
+      for _, block in ipairs(kept) do
+        redis.call('XADD', keys[BLOCKS], block[1], unpack(block[2]))
+      end
+    end
+    redis.call('XADD', keys[BLOCKS], block_id, unpack(fields))
+    local size = block_bytes_of(fields)
+    bytes = bytes - found.freed - joined.freed + size
+    beside = beside - joined.freed + size
+    redis.call('HINCRBY', keys[USAGE], 'blocks', digits(size - joined.freed))
+    redis.call('HINCRBY', keys[USAGE], 'compactions', 1)
+    folded = math.max(folded, offset_of(block_id))
+  end
+  if bytes > max_bytes then
+    local freed, gone = trim_blocks(keys[BLOCKS], bytes - max_bytes)
+    bytes, beside = bytes - freed, beside - freed
+    if gone then
+      redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-freed))
+      redis.call('HINCRBY', keys[USAGE], 'trimmed_units', digits(gone - trimmed))
+      trimmed = gone
+    end
+  end
+  local expires_ms = tonumber(held[10])
+  if is_over and not found.more then
+    local tail_id, next_id = attempt .. '-' .. held[4], attempt .. '-' .. digits(tail + 1)
+    keep_ending(keys, tail_id, next_id)
+    if redis.call('EXISTS', keys[BLOCKS]) == 1 then
+      shrink(keys[BLOCKS], next_id)
+    end
+    redis.call('ZADD', keys[CHORES], digits(expires_ms), id_of(keys[META]))
+    expires_ms = expires_ms + BACKSTOP_MS
+  end
+  redis.call('HSET', keys[META], 'folded', digits(folded), 'trimmed', digits(trimmed), 'bytes', digits(bytes),
+    'beside', digits(beside))
+  settle(keys)
+  expire_keys(keys, expires_ms)
+  return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - beside), found.more and '1' or '0' }
+end

@@ -1,0 +1,3 @@
+"""Whatever dies, the reader ends up with exactly the text that was produced: workload, nemesis, history, checker."""
+
+__all__ = ()

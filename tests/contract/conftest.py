@@ -1,0 +1,28 @@
+"""Stores for what only a real Redis can show."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from shared.redis_client import open_client
+from shared.redis_store import RedisStore
+from tests.conftest import own_keyspace, remove_keys
+from tests.support.redis_server import KINDS, ServerKind
+
+__all__ = ()
+
+
+@pytest.fixture(params=KINDS)
+def redis_kind(request: pytest.FixtureRequest) -> ServerKind:
+    kind: ServerKind = request.param
+    return kind
+
+
+@pytest.fixture
+async def real_store(redis_kind: ServerKind, server_url: Callable[[ServerKind], str]) -> AsyncIterator[RedisStore]:
+    """An empty store on Redis 7 and on Valkey 9 in turn."""
+    url, keyspace = server_url(redis_kind), own_keyspace()
+    store = RedisStore(open_client(url), keyspace)
+    yield store
+    await store.aclose()
+    await remove_keys(url, keyspace)

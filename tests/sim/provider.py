@@ -1,0 +1,89 @@
+"""A provider without sockets: what it says is the same pure function as the scripted one's; how it fails is seeded."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from services.worker.provider import CompletionRequest, Outcome
+from shared.errors import ProviderFailed, ProviderStalled, ProviderTruncated
+from shared.events import Event, delta
+from shared.settings import ProviderSettings
+from tests.support.script import Script, Step, expected_text, prefix_of, script_of, steps
+
+__all__ = ("SimProvider",)
+
+_FAILURES = (ProviderFailed, ProviderTruncated, ProviderStalled)
+
+
+class SimProvider:
+    """`Provider` for all scripts. Each read waits about `pace_s`; with probability `failing` it fails instead."""
+
+    def __init__(self, settings: ProviderSettings, chance: random.Random, *, pace_s: float, failing: float) -> None:
+        self.settings = settings
+        self.requests: Counter[str] = Counter()
+        self.chance = chance
+        self.pace_s = pace_s
+        self.failing = failing
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    def stream(self, request: CompletionRequest) -> "SimStream":
+        return SimStream(self, request)
+
+    async def probe(self) -> None:
+        return None
+
+
+class SimStream:
+    """One answer."""
+
+    def __init__(self, provider: SimProvider, request: CompletionRequest) -> None:
+        self.has_begun = False
+        self.usage: dict[str, int] | None = None
+        self.outcome: Outcome | None = None
+        self._provider = provider
+        self._request = request
+        self._steps: Iterator[Step] = iter(())
+        self._is_closed = False
+
+    async def open(self) -> None:
+        await self._wait()
+        script = script_of(self._request.messages)
+        assert script is not None
+        said = prefix_of(self._request.messages)
+        number = self._provider.requests[script.key]
+        self._provider.requests[script.key] += 1
+        self._steps = steps(script, attempt=_attempt(script, said, number), said=said)
+
+    async def read(self) -> Sequence[Event] | None:
+        if self.outcome is not None:
+            return None
+        await self._wait()
+        events = [delta(step.kind, step.text) for step, _ in zip(self._steps, range(self._some()), strict=False)]
+        if events:
+            self.has_begun = True
+            return events
+        self.usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        self.outcome = Outcome("stop", self.usage)
+        return None
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+
+    def _some(self) -> int:
+        return self._provider.chance.randint(1, 3)
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self._provider.pace_s * self._provider.chance.expovariate(1))
+        if self._is_closed or self._provider.chance.random() < self._provider.failing:
+            raise self._provider.chance.choice(_FAILURES)
+
+
+def _attempt(script: Script, said: str, number: int) -> int:
+    """Whose text a continued answer belongs to; a new one is an attempt of its own."""
+    if not said:
+        return number
+    return next((n for n in range(number) if expected_text(script, attempt=n).startswith(said)), number)

@@ -1,0 +1,72 @@
+"""The job queue without arq: a name runs once, a job can be lost, and what a worker had taken dies with it."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import cast
+
+from services.worker.dispatcher import ArqDispatcher
+from shared.errors import StoreUnavailable
+from tests.sim.network import Link
+
+__all__ = ("Job", "Queue")
+
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    stream_id: str
+    takeover: bool
+
+
+class Queue:
+    """Jobs in order. `loss` is the share that never arrives, though whoever dispatched it was told that it did."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.loss = 0.0
+        self._chance = chance
+        self._names: set[str] = set()
+        self._jobs: list[Job] = []
+
+    def __repr__(self) -> str:
+        return f"<Queue {len(self._jobs)} jobs>"
+
+    def put(self, name: str, job: Job) -> None:
+        if name in self._names or self._chance.random() < self.loss:
+            return
+        self._names.add(name)
+        self._jobs.append(job)
+
+    async def take(self, link: Link) -> Job:
+        """The next job for this worker; a dead or frozen one takes none."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            await link.alive()
+            if self._jobs:
+                return self._jobs.pop(0)
+
+    def dispatcher(self, link: Link) -> ArqDispatcher:
+        return cast("ArqDispatcher", _Dispatcher(self, link))
+
+
+class _Dispatcher:
+    """What `ArqDispatcher` offers, over a link."""
+
+    def __init__(self, queue: Queue, link: Link) -> None:
+        self._queue = queue
+        self._link = link
+
+    async def dispatch(self, stream_id: str) -> None:
+        await self.redispatch(stream_id, round_="0", takeover=False)
+
+    async def redispatch(self, stream_id: str, *, round_: str, takeover: bool) -> None:
+        await self._link.ask(self._enqueue, f"{stream_id}.{round_}", Job(stream_id, takeover))
+
+    async def aclose(self) -> None:
+        return None
+
+    async def _enqueue(self, name: str, job: Job) -> None:
+        if self._link.is_dead:
+            raise StoreUnavailable("dead")
+        self._queue.put(name, job)

@@ -1,0 +1,83 @@
+"""A worker without its process: the real jobs, appender, writers, sweeper and heart, on a link that can die or freeze."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from services.worker.appender import Appender
+from services.worker.cancels import Cancels
+from services.worker.dispatcher import ArqDispatcher
+from services.worker.heart import Heart
+from services.worker.job import Jobs
+from services.worker.provider import Provider
+from services.worker.sweeper import Sweeper
+from shared.errors import StoreError
+from shared.settings import Settings
+from shared.telemetry import Metrics
+from tests.sim.network import Link
+from tests.sim.queue import Queue
+
+__all__ = ("SimWorker",)
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.02
+
+
+class SimWorker:
+    """Runs until it is killed; nothing it does afterwards reaches anybody."""
+
+    def __init__(
+        self, link: Link, queue: Queue, providers: Sequence[Provider], *, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.link = link
+        self._queue = queue
+        self._settings = settings
+        self._appender = Appender(link.store, settings, metrics)
+        self._cancels = Cancels(link.store)
+        self._heart = _LoopHeart(lambda: link.store, settings)
+        dispatcher: ArqDispatcher = queue.dispatcher(link)
+        self._sweeper = Sweeper(link.store, dispatcher, settings)
+        self._jobs = Jobs(
+            name=link.name,
+            store=link.store,
+            appender=self._appender,
+            heart=self._heart,
+            cancels=self._cancels,
+            dispatcher=dispatcher,
+            providers_of=lambda model: providers,
+            settings=settings,
+            metrics=metrics,
+        )
+
+    def __repr__(self) -> str:
+        return f"<SimWorker {self.link.name}>"
+
+    async def run(self) -> None:
+        self._heart.start()
+        async with asyncio.TaskGroup() as group:
+            for part in (self._appender, self._cancels, self._sweeper, self._heart):
+                group.create_task(part.run())
+            while True:
+                job = await self._queue.take(self.link)
+                group.create_task(self._pull(job.stream_id, takeover=job.takeover))
+
+    async def _pull(self, stream_id: str, *, takeover: bool) -> None:
+        try:
+            await self._jobs.pull(stream_id, takeover=takeover)
+        except StoreError as error:
+            logger.info("pull failed: %s", error)
+
+
+class _LoopHeart(Heart):
+    """The heart's own beats and judgement, as a task: a thread would have a time of its own."""
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        store = self._open_store()
+        pause_s = self._settings.heartbeat_s
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = self._settings.heartbeat_s if await self._beat(store) else self._settings.heartbeat_s / 4

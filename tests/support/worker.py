@@ -1,0 +1,39 @@
+"""Workers and scripted providers for tests, as processes of their own."""
+
+from tests.support.service import Service, ours
+
+__all__ = ("ProviderProcess", "WorkerProcess", "running_provider", "running_worker")
+
+
+class WorkerProcess(Service):
+    """One worker; ready when it says so."""
+
+    def __init__(self, **settings: str | float) -> None:
+        super().__init__(["-m", "services.cli", "worker"], ours(**{"log_format": "json", "log_level": "info"} | settings))
+
+    def is_ready(self) -> bool:
+        return "worker ready" in self.log
+
+
+class ProviderProcess(Service):
+    """One scripted provider; what it says is a pure function, see `script.py`."""
+
+    def __init__(self) -> None:
+        super().__init__(["-m", "tests.support.provider", "--port", "0"], ours())
+
+    def is_ready(self) -> bool:
+        return self.log.strip().isdecimal()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.log.strip()}/v1"
+
+
+def running_worker(**settings: str | float) -> WorkerProcess:
+    """A worker to be entered with `with`."""
+    return WorkerProcess(**settings)
+
+
+def running_provider() -> ProviderProcess:
+    """A scripted provider to be entered with `with`."""
+    return ProviderProcess()
