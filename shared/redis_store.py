@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from shared import redis_replies as replies
-from shared.events import Event, LogEntry
+from shared.events import Event
 from shared.keys import Keyspace, bucket_of
 from shared.listing import ListingCursor, matches
 from shared.position import Position

@@ -1,7 +1,7 @@
 """Going on with an answer that was interrupted: what to ask for, and how to join what comes.
 
-Pure. Whether an answer can be continued at all is decided here; where to cut it was decided when it was written (the safe
-offset of `append`).
+Pure. Whether an answer can be continued at all is decided here; where to cut it was decided when it was written (the
+safe offset of `append`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def continuing_messages(
 ) -> list[Mapping[str, Any]] | None:
     """The messages whose answer follows `parts` (`{"type", "text"}`, as in `reset`); `None`: start over instead.
 
-    Only text can be taken up again: reasoning is not accepted back by providers, and after a tool call comes its result.
+    Only text can be taken up again: providers do not accept reasoning back, and after a tool call comes its result.
     """
     text = _text_to_continue(parts)
     if not text or capability == "none":
@@ -49,8 +49,8 @@ def _text_to_continue(parts: Sequence[Mapping[str, Any]]) -> str:
 class OverlapTrimmer:
     """Drops the beginning of the new text when it repeats the end of the old. Both are UTF-8; seams are at characters.
 
-    Of several possible overlaps the longest is taken; one shorter than `min_bytes` is none. Text is held back only while a
-    longer overlap than what is held is still possible, so at most `max_bytes`, and usually the first delta decides.
+    Of several possible overlaps the longest is taken; one shorter than `min_bytes` is none. Text is held back only while
+    a longer overlap is still possible, so at most `max_bytes`, and usually the first delta decides.
     """
 
     def __init__(self, old: bytes, *, min_bytes: int = MIN_OVERLAP_BYTES, max_bytes: int = MAX_OVERLAP_BYTES) -> None:

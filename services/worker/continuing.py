@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from services.worker.continuation import OverlapTrimmer, continued_messages
+from services.worker.continuation import OverlapTrimmer, continuing_messages
 from services.worker.provider import CompletionRequest, Provider
-from shared.events import Event, delta
+from shared.errors import ProviderRejected
+from shared.events import Event
 
 __all__ = ("Continuing", "is_continuable")
 
@@ -14,46 +15,48 @@ Part = Mapping[str, Any]
 
 
 def is_continuable(parts: Sequence[Part]) -> bool:
-    """Whether an answer with these parts can be taken up: it ends in text, but for a tool call that is not complete.
+    """Whether a log with these parts can be taken up, for all that a fence would keep of it.
 
-    Nobody can be asked to go on with somebody else's reasoning, or after a tool call whose result is not known.
+    A tool call at its end may be half-written, so a fence keeps what stands before it.
     """
     kept = parts[:-1] if parts and parts[-1]["type"] == "tool_call" else parts
-    return bool(kept) and kept[-1]["type"] == "text"
+    return continuing_messages([], kept, "prefill") is not None
 
 
 class Continuing:
-    """One continuation of the message `parts`, which end in text."""
+    """One continuation of the message `parts`, which are continuable."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
         self._trimmer: OverlapTrimmer | None = None
 
     def request_to(self, provider: Provider, request: CompletionRequest) -> CompletionRequest:
-        """The request that asks this provider to go on."""
-        if provider.settings.continuation == "message":
-            self._trimmer = OverlapTrimmer(str(self._parts[-1]["text"]))
-        messages = continued_messages(request.messages, self._parts, provider.settings.continuation)
+        """The request that asks this provider to go on. Raises `ProviderRejected` if it cannot be asked."""
+        messages = continuing_messages(request.messages, self._parts, provider.settings.continuation)
+        if messages is None:
+            raise ProviderRejected
+        # A prefilled answer goes on by itself; a model that was told to go on may begin with the last words again.
+        told = provider.settings.continuation == "message"
+        self._trimmer = OverlapTrimmer(str(self._parts[-1]["text"]).encode()) if told else None
         return replace(request, messages=messages)
 
     def trimmed(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events without the beginning that repeats the end of what is kept."""
-        if self._trimmer is None:
-            return events
         fresh: list[Event] = []
         for event in events:
-            if self._trimmer is None or event.kind != "text":
+            if self._trimmer is None:
+                fresh.append(event)
+            elif event.kind == "text":
+                fresh += _text(self._trimmer.feed(event.value))
+            else:
                 fresh += [*self.rest(), event]
-                continue
-            text = self._trimmer.feed(event.value.decode())
-            if text:
-                fresh.append(delta("text", text))
-            if self._trimmer.is_decided:
-                self._trimmer = None
         return fresh
 
     def rest(self) -> Sequence[Event]:
         """What was held back in case it is a repetition, now that nothing more can decide it."""
         trimmer, self._trimmer = self._trimmer, None
-        text = trimmer.flush() if trimmer is not None else ""
-        return [delta("text", text)] if text else []
+        return _text(trimmer.finish()) if trimmer is not None else ()
+
+
+def _text(value: bytes) -> Sequence[Event]:
+    return [Event("text", value, len(value))] if value else ()

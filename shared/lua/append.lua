@@ -1,11 +1,11 @@
 -- append: compare-and-append. The ids follow from the sizes, so a hole or a double cannot be expressed.
 -- ARGV  1 nonce  2 tail  3 safe  4 retain_ms  5 tombstone_ms  6 n, then n times (kind size value), then (field value)…
--- Answers  OK tail cancelling bytes | TAIL tail | FENCED attempt | CLOSED status tail | GONE
+-- Answers  OK tail cancelling bytes unfolded | TAIL tail | FENCED attempt | CLOSED status tail | GONE
 -- Keeps: the log is contiguous; `safe` is the end of an event and never moves back, so no fence cuts an event in two;
 -- a terminal event is the last, and closes the stream in the same step.
 local function append(keys, args)
   local held = redis.call('HMGET', keys[META], 'nonce', 'tail', 'status', 'attempt', 'cancel', 'bytes', 'events',
-    'safe')
+    'safe', 'beside', 'settled')
   if not held[3] then
     return { 'GONE' }
   end
@@ -46,14 +46,17 @@ local function append(keys, args)
       return { 'GONE' }
     end
   end
-  local tail = digits(offset)
+  local tail, beside = digits(offset), tonumber(held[9] or 0)
   redis.call('HSET', keys[META], 'tail', tail, 'safe', digits(safe), 'bytes', digits(bytes),
     'events', digits(tonumber(held[7]) + tonumber(args[6])), unpack(args, last + 1))
   if args[2] == '0' and offset > 0 then
     redis.call('HSETNX', keys[META], 'first_ms', digits(now_ms()))
   end
   if OVER[kind] then
-    bytes = bytes - close(keys, kind, now_ms(), tonumber(args[4]), tonumber(args[5]))
+    local freed = close(keys, kind, now_ms(), tonumber(args[4]), tonumber(args[5]))
+    bytes, beside = bytes - freed, beside - freed
+  elseif math.abs(bytes - tonumber(held[10] or 0)) >= SETTLE_BYTES then
+    settle(keys)
   end
-  return { 'OK', tail, held[5] or '0', digits(bytes) }
+  return { 'OK', tail, held[5] or '0', digits(bytes), digits(bytes - beside) }
 end

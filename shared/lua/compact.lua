@@ -12,6 +12,11 @@ local function offset_of(id)
   return tonumber(string.match(id, '-(%d+)$'))
 end
 
+-- The smallest id that is larger within the same attempt: what an older attempt wrote after it must stay.
+local function id_after(id)
+  return string.match(id, '^%d+') .. '-' .. digits(offset_of(id) + 1)
+end
+
 -- What a block costs in `bytes`: its values, and a little for itself and each part.
 local function block_bytes_of(fields)
   local total = BLOCK_OVERHEAD
@@ -98,25 +103,23 @@ local function gather(key, fold, last, most_bytes)
   end
 end
 
--- Small blocks before the new one join it. In a live stream only those no larger than it: so sizes double, each byte is
--- copied a few times at most, and the work stays linear in the text. In a finished stream all that fit.
-local function join_blocks(key, fold, is_over, most_bytes)
-  local joined = { ids = {}, freed = 0, start = nil, last = nil }
-  local size, before, older = fold.bytes, '+', {}
+-- Small blocks before the new one join it. While the stream grows only those no larger than it: so sizes double, each byte
+-- is copied a few times at most, and the work stays linear in the text. The last fold takes all that fit.
+local function join_blocks(key, fold, is_last, most_bytes)
+  local joined, older = { ids = {}, freed = 0 }, {}
+  local size, count, before = fold.bytes, #fold.parts / 2, '+'
   while true do
     local block = redis.call('XREVRANGE', key, before, '-', 'COUNT', 1)[1]
     local bytes = block and block_bytes_of(block[2])
-    local parts = block and (#block[2] - 2) / 2 or 0
-    if not block or size + bytes > most_bytes or joined.count and joined.count + parts > PARTS_MOST
-      or not is_over and bytes > size then
+    if not block or size + bytes > most_bytes or bytes > size and not is_last then
       break
     end
-    joined.count = (joined.count or #fold.parts / 2 + 1) + parts
-    if joined.count > PARTS_MOST then
+    count = count + (#block[2] - 2) / 2
+    if count > PARTS_MOST then
       break
     end
     table.insert(older, 1, block[2])
-    joined.ids[#joined.ids + 1], joined.last = block[1], joined.last or block[1]
+    joined.ids[#joined.ids + 1] = block[1]
     joined.freed, joined.start = joined.freed + bytes, block[2][2]
     size, before = size + bytes, '(' .. block[1]
   end
@@ -142,16 +145,18 @@ local function shrink(key, id)
 end
 
 -- What is over the budget goes, oldest block first. Answers the bytes that became free and the end of what is gone.
-local function trim_blocks(key, over_bytes)
-  local freed, gone = 0, nil
+local function trim_blocks(keys, over_bytes, trimmed)
+  local freed, gone = 0, trimmed
   while freed < over_bytes do
-    local block = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+    local block = redis.call('XRANGE', keys[BLOCKS], '-', '+', 'COUNT', 1)[1]
     if not block then
       break
     end
     freed, gone = freed + block_bytes_of(block[2]), offset_of(block[1])
-    redis.call('XDEL', key, block[1])
+    redis.call('XDEL', keys[BLOCKS], block[1])
   end
+  redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-freed))
+  redis.call('HINCRBY', keys[USAGE], 'trimmed_units', digits(gone - trimmed))
   return freed, gone
 end
 
@@ -172,13 +177,41 @@ local function fold_end(keys, attempt, bound)
   return offset_of(newest[1]) <= bound and '(' .. newest[1] or attempt .. '-' .. digits(bound)
 end
 
+-- One block more. Answers the bytes by which the stream's blocks have grown.
+local function write_block(keys, id, start, joined)
+  for _, old in ipairs(joined.ids) do
+    redis.call('XDEL', keys[BLOCKS], old)
+  end
+  local fields = { 'start', joined.start or start, unpack(joined.parts) }
+  redis.call('XADD', keys[BLOCKS], id, unpack(fields))
+  local grown = block_bytes_of(fields) - joined.freed
+  redis.call('HINCRBY', keys[USAGE], 'blocks', digits(grown))
+  redis.call('HINCRBY', keys[USAGE], 'compactions', 1)
+  return grown
+end
+
+-- The stream will not change any more: what is left of it, how long it lives, when the sweeper has to come again.
+local function close_fold(keys, attempt, tail, expires_ms)
+  local next_id = attempt .. '-' .. digits(tail + 1)
+  keep_ending(keys, attempt .. '-' .. digits(tail), next_id)
+  if redis.call('EXISTS', keys[BLOCKS]) == 1 then
+    shrink(keys[BLOCKS], next_id)
+  end
+  redis.call('HSET', keys[META], 'whole', '1')
+  redis.call('ZADD', keys[CHORES], digits(expires_ms), id_of(keys[META]))
+end
+
 local function compact(keys, args)
   local held = redis.call('HMGET', keys[META], 'status', 'nonce', 'attempt', 'tail', 'safe', 'folded', 'trimmed', 'bytes',
-    'beside', 'expires_ms')
-  local status, attempt = held[1], held[3]
+    'beside', 'expires_ms', 'whole')
+  local status, attempt, expires_ms = held[1], held[3], tonumber(held[10])
   local is_over = OVER[status]
-  if not status or is_headless(keys, tonumber(attempt)) then
+  if not status then
     leave_indexes(keys)
+    return { 'GONE' }
+  end
+  if is_headless(keys, tonumber(attempt)) then
+    redis.call('ZADD', keys[CHORES], 'XX', digits(expires_ms), id_of(keys[META]))
     return { 'GONE' }
   end
   if not is_over and (held[2] ~= args[1] or args[1] == '') then
@@ -187,69 +220,40 @@ local function compact(keys, args)
   if is_over and args[1] ~= '' then
     return { 'CLOSED', status, held[4] }
   end
+  local folded, trimmed, bytes, beside = tonumber(held[6] or 0), tonumber(held[7] or 0), tonumber(held[8]), tonumber(held[9])
+  if held[11] then
+    return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - beside), '0' }
+  end
   local most_bytes, max_bytes, tail = tonumber(args[2]), tonumber(args[3]), tonumber(held[4])
-  local folded, trimmed = tonumber(held[6] or 0), tonumber(held[7] or 0)
-  local bytes, beside = tonumber(held[8]), tonumber(held[9])
-  local fold, found = new_fold(), { freed = 0 }
+  local fold, found, joined = new_fold(), { freed = 0 }, nil
   local last = fold_end(keys, attempt, is_over and tail or tonumber(held[5]))
   if last then
     found = gather(keys[STREAM], fold, last, most_bytes)
   end
-  close_run(fold)
-  -- With nothing to fold, a finished stream may still have blocks to join; the newest of them is the one they join.
-  local joined = { parts = {}, ids = {}, freed = 0 }
-  if found.id or is_over then
-    joined = join_blocks(keys[BLOCKS], fold, is_over, most_bytes)
+  local is_last = is_over and not found.more
+  if found.id then
+    close_run(fold)
+    joined = join_blocks(keys[BLOCKS], fold, is_last, most_bytes)
   end
-  local block_id = found.id or joined.last
-  local has_news = found.id or #joined.ids > 1
 
   if found.covered then
-    redis.call('XTRIM', keys[STREAM], 'MINID', '=', attempt .. '-' .. digits(offset_of(found.covered) + 1))
+    redis.call('XTRIM', keys[STREAM], 'MINID', '=', id_after(found.covered))
   end
-  if has_news then
-    for _, id in ipairs(joined.ids) do
-      redis.call('XDEL', keys[BLOCKS], id)
-    end
-    local fields = { 'start', joined.start or digits(folded), unpack(joined.parts) }
-    if not found.id then
-      -- The newest block's id is used up in this key, so the joined one begins a new key.
-      local kept = redis.call('XRANGE', keys[BLOCKS], '-', '+')
-      redis.call('DEL', keys[BLOCKS])
-      for _, block in ipairs(kept) do
-        redis.call('XADD', keys[BLOCKS], block[1], unpack(block[2]))
-      end
-    end
-    redis.call('XADD', keys[BLOCKS], block_id, unpack(fields))
-    local size = block_bytes_of(fields)
-    bytes = bytes - found.freed - joined.freed + size
-    beside = beside - joined.freed + size
-    redis.call('HINCRBY', keys[USAGE], 'blocks', digits(size - joined.freed))
-    redis.call('HINCRBY', keys[USAGE], 'compactions', 1)
-    folded = math.max(folded, offset_of(block_id))
+  if joined then
+    local grown = write_block(keys, found.id, digits(folded), joined)
+    bytes, beside, folded = bytes - found.freed + grown, beside + grown, offset_of(found.id)
   end
   if bytes > max_bytes then
-    local freed, gone = trim_blocks(keys[BLOCKS], bytes - max_bytes)
-    bytes, beside = bytes - freed, beside - freed
-    if gone then
-      redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-freed))
-      redis.call('HINCRBY', keys[USAGE], 'trimmed_units', digits(gone - trimmed))
-      trimmed = gone
-    end
+    local freed, gone = trim_blocks(keys, bytes - max_bytes, trimmed)
+    bytes, beside, trimmed = bytes - freed, beside - freed, gone
   end
-  local expires_ms = tonumber(held[10])
-  if is_over and not found.more then
-    local tail_id, next_id = attempt .. '-' .. held[4], attempt .. '-' .. digits(tail + 1)
-    keep_ending(keys, tail_id, next_id)
-    if redis.call('EXISTS', keys[BLOCKS]) == 1 then
-      shrink(keys[BLOCKS], next_id)
-    end
-    redis.call('ZADD', keys[CHORES], digits(expires_ms), id_of(keys[META]))
+  if is_last then
+    close_fold(keys, attempt, tail, expires_ms)
     expires_ms = expires_ms + BACKSTOP_MS
   end
   redis.call('HSET', keys[META], 'folded', digits(folded), 'trimmed', digits(trimmed), 'bytes', digits(bytes),
     'beside', digits(beside))
   settle(keys)
-  expire_keys(keys, expires_ms)
+  expire_log_at(keys, expires_ms)
   return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - beside), found.more and '1' or '0' }
 end

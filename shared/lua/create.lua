@@ -10,6 +10,7 @@ local function prune(keys)
     if redis.call('EXISTS', prefix .. id) == 0 then
       redis.call('ZREM', keys[RECENT], id)
       redis.call('ZREM', keys[LEASES], id)
+      redis.call('ZREM', keys[CHORES], id)
     end
   end
 end
@@ -24,15 +25,18 @@ local function create(keys, args)
   end
   local now, id = now_ms(), id_of(keys[META])
   local deadline, live_ms = now + tonumber(args[7]), tonumber(args[8])
+  local bytes = #args[3] + #args[5]
   redis.call('HSET', keys[META],
     'status', 'queued', 'tenant', args[1], 'model', args[2], 'attempt', '0', 'nonce', '', 'tail', '0', 'safe', '0',
-    'bytes', #args[3] + #args[5], 'events', '0', 'digest', args[4], 'metadata', args[5], 'interruption', args[6],
+    'bytes', bytes, 'beside', bytes, 'settled', bytes, 'events', '0', 'digest', args[4], 'metadata', args[5], 'interruption', args[6],
     'created_ms', digits(now), 'lease_ms', digits(deadline), 'expires_ms', digits(now + live_ms))
   redis.call('SET', keys[REQUEST], args[3])
   redis.call('HSET', keys[TOMBSTONE], 'tenant', args[1])
   redis.call('ZADD', keys[LEASES], digits(deadline), id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('HINCRBY', keys[USAGE], 'created', 1)
+  redis.call('HINCRBY', keys[USAGE], 'requests', #args[3])
+  count_bytes(keys, args[1], bytes + STREAM_OVERHEAD)
   expire_at(keys, now + live_ms, tonumber(args[9]))
   prune(keys)
   return { 'CREATED', digits(now) }

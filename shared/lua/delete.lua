@@ -7,10 +7,7 @@ local function delete(keys, args)
   if not held[1] then
     return { 'GONE' }
   end
-  local id = id_of(keys[META])
-  redis.call('DEL', keys[STREAM], keys[BLOCKS], keys[META], keys[REQUEST])
-  redis.call('ZREM', keys[LEASES], id)
-  redis.call('ZREM', keys[RECENT], id)
+  remove(keys)
   redis.call('DEL', keys[TOMBSTONE])
   redis.call('HSET', keys[TOMBSTONE], 'tenant', held[2], 'gone_ms', digits(now_ms()), 'deleted', '1')
   redis.call('PEXPIRE', keys[TOMBSTONE], args[1])

@@ -1,7 +1,7 @@
 -- heartbeat: a sign of life from the writer.
 -- ARGV  1 nonce  2 lease_ms  3 live_ms  4 tombstone_ms
 -- Answers  BEATING cancelling | FENCED attempt | CLOSED status tail | GONE
--- Keeps: a live stream never expires under its writer.
+-- Keeps: a live stream never expires under its writer; it stays ahead of all finished ones in `recent`; the sums hear of it.
 local function heartbeat(keys, args)
   local held = redis.call('HMGET', keys[META], 'nonce', 'status', 'attempt', 'tail', 'cancel')
   if not held[2] or redis.call('EXISTS', keys[STREAM]) == 0 then
@@ -17,6 +17,8 @@ local function heartbeat(keys, args)
   local deadline, expires_ms = digits(now + tonumber(args[2])), now + tonumber(args[3])
   redis.call('HSET', keys[META], 'lease_ms', deadline, 'expires_ms', digits(expires_ms))
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))
+  redis.call('ZADD', keys[RECENT], digits(now), id_of(keys[META]))
+  settle(keys)
   expire_at(keys, expires_ms, tonumber(args[4]))
   return { 'BEATING', held[5] or '0' }
 end

@@ -1,11 +1,19 @@
 -- Shared by every function of the library. Each function is given the same KEYS, all in one slot:
---   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage
+--   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 chores
 -- Rules: everything is checked before the first write, because Lua does not roll back; the only clock is Redis'.
 
-local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE = 1, 2, 3, 4, 5, 6, 7, 8
+local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, CHORES = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 -- What an entry costs beyond its value, as measured with MEMORY USAGE on streams of small entries.
 local ENTRY_OVERHEAD = 16
+-- The same for a block, and for each part in it.
+local BLOCK_OVERHEAD, PART_OVERHEAD = 64, 16
+-- What a stream costs besides: its keys, its meta, its places in the indexes. In the sums only.
+local STREAM_OVERHEAD = 4096
+-- A live stream may be this far ahead of the sums before they are told; its heartbeat tells them anyway.
+local SETTLE_BYTES = 16384
+-- The sweeper removes what has expired and takes it off the sums. If there is no sweeper, Redis does so this much later.
+local BACKSTOP_MS = 60000
 
 local OVER = { done = true, error = true, cancelled = true }
 local DELTA = { text = true, reasoning = true, refusal = true }
@@ -35,7 +43,7 @@ end
 
 -- What the streams of a bucket share lives as long as the longest-lived of them.
 local function keep_shared_until(keys, at_ms)
-  for _, index in ipairs({ LEASES, RECENT, USAGE }) do
+  for _, index in ipairs({ LEASES, RECENT, USAGE, CHORES }) do
     if redis.call('PEXPIRETIME', keys[index]) < at_ms then
       redis.call('PEXPIREAT', keys[index], digits(at_ms))
     end
@@ -53,6 +61,54 @@ local function expire_at(keys, at_ms, tombstone_ms)
   keep_shared_until(keys, tombstone_at)
 end
 
+-- The same for a log that was folded: its tombstone has said when it goes, and keeps saying that.
+local function expire_log_at(keys, at_ms)
+  for _, index in ipairs({ STREAM, BLOCKS, META }) do
+    redis.call('PEXPIREAT', keys[index], digits(at_ms))
+  end
+  keep_shared_until(keys, at_ms)
+end
+
+local function leave_indexes(keys)
+  for _, index in ipairs({ LEASES, RECENT, CHORES }) do
+    redis.call('ZREM', keys[index], id_of(keys[META]))
+  end
+end
+
+-- Bytes that came or went, in the sums of the bucket and of the tenant. A tenant without bytes has no field.
+local function count_bytes(keys, tenant, delta)
+  redis.call('HINCRBY', keys[USAGE], 'bytes', digits(delta))
+  if redis.call('HINCRBY', keys[USAGE], 'bytes:' .. tenant, digits(delta)) <= 0 then
+    redis.call('HDEL', keys[USAGE], 'bytes:' .. tenant)
+  end
+end
+
+-- Tell the sums what the stream holds now.
+local function settle(keys)
+  local held = redis.call('HMGET', keys[META], 'bytes', 'settled', 'tenant')
+  local delta = tonumber(held[1]) - tonumber(held[2] or 0)
+  if delta ~= 0 then
+    redis.call('HSET', keys[META], 'settled', held[1])
+    count_bytes(keys, held[3], delta)
+  end
+end
+
+-- The bytes of a stream's blocks: what it holds beside its entries, without request and metadata.
+local function blocks_bytes(keys)
+  return tonumber(redis.call('HGET', keys[META], 'beside') or 0) - redis.call('STRLEN', keys[REQUEST])
+    - redis.call('HSTRLEN', keys[META], 'metadata')
+end
+
+-- All keys of a stream but its tombstone go, and with them their share of the sums.
+local function remove(keys)
+  local held = redis.call('HMGET', keys[META], 'settled', 'tenant')
+  count_bytes(keys, held[2], -tonumber(held[1] or 0) - STREAM_OVERHEAD)
+  redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks_bytes(keys)))
+  redis.call('HINCRBY', keys[USAGE], 'requests', -redis.call('STRLEN', keys[REQUEST]))
+  redis.call('DEL', keys[STREAM], keys[BLOCKS], keys[META], keys[REQUEST])
+  leave_indexes(keys)
+end
+
 -- A claimed stream without its log: Redis lost one key of it. It cannot be continued, only expire.
 local function is_headless(keys, attempt)
   return attempt > 0 and redis.call('EXISTS', keys[STREAM]) == 0
@@ -66,8 +122,12 @@ local function close(keys, kind, now, retain_ms, tombstone_ms)
   local freed = redis.call('STRLEN', keys[REQUEST])
   redis.call('DEL', keys[REQUEST])
   redis.call('HINCRBY', keys[META], 'bytes', -freed)
+  redis.call('HINCRBY', keys[META], 'beside', -freed)
+  redis.call('HINCRBY', keys[USAGE], 'requests', -freed)
   redis.call('ZREM', keys[LEASES], id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
+  redis.call('ZADD', keys[CHORES], digits(now), id)
+  settle(keys)
   expire_at(keys, now + retain_ms, tombstone_ms)
   return freed
 end
@@ -76,8 +136,12 @@ end
 local function fence(keys, attempt, keep, nonce, reason, worker, old_attempt)
   local freed = 0
   if keep == 0 then
+    local blocks = blocks_bytes(keys)
     redis.call('XTRIM', keys[STREAM], 'MAXLEN', 0)
     redis.call('DEL', keys[BLOCKS])
+    redis.call('HDEL', keys[META], 'folded', 'trimmed')
+    redis.call('HINCRBY', keys[META], 'beside', digits(-blocks))
+    redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks))
   else
     local lost = redis.call('XRANGE', keys[STREAM], '(' .. old_attempt .. '-' .. digits(keep), '+')
     for _, entry in ipairs(lost) do

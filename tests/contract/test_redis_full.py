@@ -34,6 +34,7 @@ async def test_nothing_grows(own_store: RedisStore) -> None:
     await write(own_store, live, "before")
     log_before, meta_before = await log(own_store, live), await own_store.meta(live)
     await starve(own_store)
+    assert (await log(own_store, live), await own_store.meta(live)) == (log_before, meta_before)
     refused = await own_store.append([Append(live, nonce(1), 6, texts("a", "b"), 8)] * 2, RETENTION)
     assert [type(answer) for answer in refused] == [StoreFull, StoreFull]
     with pytest.raises(StoreFull):

@@ -98,20 +98,19 @@ async def test_every_position_resumes_exactly_on_another_edge_live_and_finished(
     stream_id = await ask(first, script)
     heard = Heard()
     live: dict[str, bytes] = {}
-    while_live = 0
 
     async def resume(cursor: str) -> None:
         live[cursor] = await rest_of(other, stream_id, cursor)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(heard.listen(first, stream_id))
-        while not heard.is_over or len(heard.ids) > while_live:
+        started = 0
+        while not heard.is_over:
             await heard.more.wait()
             heard.more.clear()
-            while_live += 0 if heard.is_over else len(heard.ids) - len(live)
-            for cursor in heard.ids[len(live) :]:
-                live[cursor] = b""
+            for cursor in heard.ids[started:]:
                 group.create_task(resume(cursor))
+            started = len(heard.ids)
 
     whole = History(stream_id)
     for item in SseParser().feed(bytes(heard.raw)):

@@ -67,9 +67,9 @@ class Fault:
 
     Instead of an answer: `hangup`, `slow_header`, `status` (with `status` and `retry_after`), `redirect`, `html`,
     `json_error`. After `after` chunks: `silence`, `comments` (and nothing else), `cut` (within an event), `reset`
-    (the same with an RST), `eof`, `bad_chunking`, `error_frame`, `error_event`, `error_reason`, `malformed`. At the end:
-    `done_twice`, `no_done`, `no_finish`, `no_trailer` (silent after the finish reason), `after_finish`, `after_done`,
-    `endless`.
+    (the same with an RST), `eof`, `bad_chunking`, `error_frame`, `error_event`, `error_reason`, `malformed`.
+    At the end: `done_twice`, `no_done`, `no_finish`, `no_trailer` (silent after the finish reason), `after_finish`,
+    `after_done`, `endless`.
 
     It strikes the first `times` requests of its key; 0 means every one.
     """
@@ -86,8 +86,8 @@ class Script:
     """One answer: `chunks` deltas at `rate` a second (0: as fast as they are taken).
 
     `kinds="mixed"` is reasoning, then text, then one tool call. With `vary` each attempt that does not continue another
-    says something else. Pieces are at least `piece_bytes` long. Writes are `split` bytes (0: a chunk) and `pause_s` apart.
-    When continuing, the last `repeat` characters are said again.
+    says something else. Pieces are at least `piece_bytes` long. Writes are `split` bytes (0: a chunk) and `pause_s`
+    apart. When continuing, the last `repeat` characters are said again.
     """
 
     key: str

@@ -1,5 +1,6 @@
 """Continuing an interrupted answer: what is asked, and that the seam neither doubles nor loses a byte."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ def slow_trimmed(old: str, new: str, *, min_bytes: int, max_bytes: int) -> str:
 
 def cut(text: str, places: list[int]) -> list[str]:
     cuts = sorted({min(place, len(text)) for place in places} | {0, len(text)})
-    return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 # Few letters, so that texts overlap by chance, and in more ways than one.
@@ -136,7 +137,7 @@ def test_a_short_repetition_is_meant() -> None:
 
 
 def test_new_text_is_not_held_back() -> None:
-    trimmer = OverlapTrimmer("the quick brown fox jumps over".encode())
+    trimmer = OverlapTrimmer(b"the quick brown fox jumps over")
     assert trimmer.feed(b" the lazy") == b" the lazy"
     assert trimmer.feed(b"the quick brown fox") == b"the quick brown fox"
 

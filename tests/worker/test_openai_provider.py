@@ -30,8 +30,9 @@ from shared.errors import (
 )
 from shared.events import MAX_EVENT_BYTES, Event
 from shared.settings import ProviderSettings
-from tests.support.provider import ScriptedProvider, scripted_provider
+from tests.support.provider import ScriptedProvider, Seen, scripted_provider
 from tests.support.script import Fault, Script, expected, expected_text
+from tests.support.waiting import eventually
 
 __all__ = ()
 
@@ -76,6 +77,20 @@ async def failure_of(stream: CompletionStream, into: list[Event]) -> ProviderErr
     with pytest.raises(ProviderError) as caught:
         await read_all(stream, into)
     return caught.value
+
+
+async def has_sent(seen: Seen, chunks: int) -> None:
+    async def enough() -> bool:
+        return seen.chunks >= chunks
+
+    await eventually(enough)
+
+
+async def has_no_connections(server: ScriptedProvider) -> None:
+    async def none() -> bool:
+        return not server.connections
+
+    await eventually(none, within_s=1)
 
 
 def parts_of(events: Sequence[Event]) -> list[tuple[str, str]]:
@@ -219,6 +234,7 @@ async def test_a_slow_reader_makes_the_provider_wait(server: ScriptedProvider, s
     await stream.open()
     first = await stream.read()
     assert first
+    # Time has to pass here: it is what the test is about.
     await asyncio.sleep(2 * QUICK["next_token_timeout_s"])
     assert server.seen[0].chunks < 600
     events = [*first]
@@ -311,6 +327,7 @@ async def test_bytes_before_a_cut_are_not_lost(server: ScriptedProvider, session
     stream = stream_of(server, session, script)
     await stream.open()
     await server.seen[-1].over.wait()
+    # The reader is busy meanwhile; there is no state of ours that tells when aiohttp has noticed.
     await asyncio.sleep(0.05)
     first = await stream.read()
     assert first is not None
@@ -439,8 +456,7 @@ async def test_a_cancelled_reader_closes_the_connection(
     stream = stream_of(server, session, Script("c", chunks=10, fault=fault))
     reader = asyncio.create_task(read_all(stream, events))
     seen = await server.last_seen()
-    while seen.chunks < fault.after:
-        await asyncio.sleep(0)
+    await has_sent(seen, fault.after)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
@@ -454,8 +470,7 @@ async def test_another_task_may_close_while_a_reader_waits(
     stream = stream_of(server, session, Script("c", chunks=10, fault=fault))
     reader = asyncio.create_task(failure_of(stream, []))
     seen = await server.last_seen()
-    while seen.chunks < fault.after:
-        await asyncio.sleep(0)
+    await has_sent(seen, fault.after)
     await stream.aclose()
     assert isinstance(await asyncio.wait_for(reader, 1), ProviderError)
     await asyncio.wait_for(seen.over.wait(), 1)
@@ -476,9 +491,7 @@ async def test_a_failed_stream_leaves_no_connection_behind(
 ) -> None:
     for fault in (Fault("status"), Fault("html"), Fault("silence", after=3)):
         await failure_of(stream_of(server, session, Script("c", fault=fault), **QUICK), [])
-    async with asyncio.timeout(1):
-        while server.connections:
-            await asyncio.sleep(0)
+    await has_no_connections(server)
 
 
 # Health

@@ -1,0 +1,38 @@
+-- recount: compare the sums of a bucket with its streams, and correct them. Streams that Redis expired by itself have told
+-- nobody. Given the keys of any stream of the bucket.
+-- ARGV  1 most streams to look at
+-- Answers  RECOUNTED drift streams largest | TOO_MANY streams
+local function recount(keys, args)
+  local streams = redis.call('ZCARD', keys[RECENT])
+  if streams > tonumber(args[1]) then
+    return { 'TOO_MANY', digits(streams) }
+  end
+  local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
+  local total, largest, by_tenant = 0, 0, {}
+  for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do
+    local held = redis.call('HMGET', prefix .. id, 'settled', 'tenant')
+    if held[2] then
+      local bytes = tonumber(held[1] or 0) + STREAM_OVERHEAD
+      total, largest = total + bytes, math.max(largest, bytes)
+      by_tenant[held[2]] = (by_tenant[held[2]] or 0) + bytes
+    else
+      for _, index in ipairs({ LEASES, RECENT, CHORES }) do
+        redis.call('ZREM', keys[index], id)
+      end
+      streams = streams - 1
+    end
+  end
+  local drift = tonumber(redis.call('HGET', keys[USAGE], 'bytes') or 0) - total
+  for _, name in ipairs(redis.call('HKEYS', keys[USAGE])) do
+    if string.sub(name, 1, 6) == 'bytes:' and not by_tenant[string.sub(name, 7)] then
+      redis.call('HDEL', keys[USAGE], name)
+    end
+  end
+  for tenant, bytes in pairs(by_tenant) do
+    redis.call('HSET', keys[USAGE], 'bytes:' .. tenant, digits(bytes))
+  end
+  if drift ~= 0 then
+    redis.call('HSET', keys[USAGE], 'bytes', digits(total))
+  end
+  return { 'RECOUNTED', digits(drift), digits(streams), digits(largest) }
+end
