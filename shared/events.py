@@ -5,7 +5,7 @@ encodes it once, the edge splices it into frames. Sizes are the arithmetic of po
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -48,7 +48,7 @@ class Event:
     """`value` is UTF-8 text for a delta kind, else one JSON object. `size` is in units."""
 
     kind: str
-    value: bytes
+    value: bytes = field(repr=False)
     size: int
 
     @property

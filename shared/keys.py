@@ -76,6 +76,9 @@ class Keyspace:
     def usage(self, bucket: str) -> str:
         return f"{self.prefix}:{{{bucket}}}:usage"
 
+    def chores(self, bucket: str) -> str:
+        return f"{self.prefix}:{{{bucket}}}:chores"
+
     @property
     def secret(self) -> str:
         """Holds the random key of idempotent ids when TAILRACE_SECRET is not set. The one key without an expiry."""
@@ -98,4 +101,5 @@ class Keyspace:
             self.leases(bucket),
             self.recent(bucket),
             self.usage(bucket),
+            self.chores(bucket),
         ]

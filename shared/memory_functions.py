@@ -3,6 +3,7 @@
 from shared import events
 from shared.errors import StoreMisused
 from shared.events import DELTA_KINDS, KINDS, TERMINAL_KINDS, Event
+from shared.memory_compaction import ENTRY_OVERHEAD, STREAM_OVERHEAD
 from shared.memory_stream import MemoryStream
 from shared.position import Position
 from shared.store import (
@@ -22,12 +23,16 @@ from shared.store import (
     CreateReply,
     Deleted,
     Ended,
+    Evicted,
+    Eviction,
+    EvictReply,
     Exhausted,
     Exists,
     Fenced,
     FinishReply,
     Gone,
     Held,
+    Live,
     NewStream,
     Retention,
     Stale,
@@ -36,9 +41,10 @@ from shared.store import (
     is_over,
 )
 
-__all__ = ("append", "cancel", "claim", "create", "delete", "finish", "heartbeat", "release")
+__all__ = ("append", "cancel", "claim", "create", "delete", "evict", "finish", "heartbeat", "release", "touch")
 
-_ENTRY_OVERHEAD = 16
+# A live stream may be this far ahead of the sums before they are told.
+_SETTLE_BYTES = 16384
 _APPENDABLE = KINDS - {"fence"}
 
 
@@ -48,7 +54,8 @@ def create(stream: MemoryStream, new: NewStream, retention: Retention, now: int)
     if stream.tombstone is not None:
         return Gone()
     stream.put(status="queued", tenant=new.tenant, model=new.model, attempt=0, nonce="", tail=0, safe=0)
-    stream.put(bytes=len(new.request) + len(new.metadata), events=0, digest=new.digest, metadata=new.metadata)
+    held = len(new.request) + len(new.metadata)
+    stream.put(bytes=held, beside=held, settled=held, events=0, digest=new.digest, metadata=new.metadata)
     stream.put(interruption=new.interruption or "", created_ms=now, lease_ms=now + new.dispatch_ms)
     stream.request, stream.lease_ms, stream.touched_ms = new.request, now + new.dispatch_ms, now
     stream.tombstone = Tombstone(new.tenant, 0, deleted=False)
@@ -77,6 +84,7 @@ def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) ->
     stream.meta.setdefault(b"started_ms", str(now).encode())
     stream.lease_ms = now + claim.lease_ms
     _expire_at(stream, now + retention.live_ms, retention)
+    _settle(stream)
     return Claimed(attempt + 1, keep, stream.request, _is_cancelling(stream), stream.text("interruption"))
 
 
@@ -95,7 +103,7 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
     offset, added = start, 0
     for event in call.events:
         offset += event.size
-        added += _ENTRY_OVERHEAD + len(event.value)
+        added += ENTRY_OVERHEAD + len(event.value)
         stream.write(Position(attempt, offset), event)
     stream.put(tail=tail, safe=call.safe)
     stream.add("bytes", added)
@@ -105,7 +113,10 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
         stream.meta.setdefault(b"first_ms", str(now).encode())
     if call.events and call.events[-1].is_terminal:
         _close(stream, call.events[-1].kind, retention, now)
-    return Appended(tail, _is_cancelling(stream), stream.number("bytes"))
+    elif abs(stream.number("bytes") - stream.number("settled")) >= _SETTLE_BYTES:
+        _settle(stream)
+    held = stream.number("bytes")
+    return Appended(tail, _is_cancelling(stream), held, held - stream.number("beside"))
 
 
 def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) -> BeatReply:
@@ -115,7 +126,8 @@ def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) 
     if refused is not None:
         return refused
     stream.put(lease_ms=now + beat.lease_ms)
-    stream.lease_ms = now + beat.lease_ms
+    stream.lease_ms, stream.touched_ms = now + beat.lease_ms, now
+    _settle(stream)
     _expire_at(stream, now + retention.live_ms, retention)
     return Beating(_is_cancelling(stream))
 
@@ -161,9 +173,28 @@ def delete(stream: MemoryStream, retention: Retention, now: int) -> Deleted | Go
         return Gone()
     stream.tombstone = Tombstone(stream.text("tenant"), now, deleted=True)
     stream.forgotten_ms = now + retention.tombstone_ms
-    stream.lease_ms = stream.touched_ms = None
+    stream.leave_indexes()
     stream.vanish()
     return Deleted()
+
+
+def evict(stream: MemoryStream, why: Eviction, tombstone_ms: int, now: int) -> EvictReply:
+    if not stream.exists:
+        stream.leave_indexes()
+        return Gone()
+    if not is_over(stream.text("status")) or (why == "expired" and stream.expires_ms > now):
+        return Live()
+    held = stream.number("bytes") + STREAM_OVERHEAD
+    stream.tombstone = Tombstone(stream.text("tenant"), now, deleted=False) if tombstone_ms else None
+    stream.forgotten_ms = now + tombstone_ms
+    stream.leave_indexes()
+    stream.vanish()
+    return Evicted(held)
+
+
+def touch(stream: MemoryStream, now: int) -> None:
+    if stream.touched_ms is not None:
+        stream.touched_ms = max(stream.touched_ms, now)
 
 
 def _refused_writer(stream: MemoryStream, nonce: str) -> Fenced | Closed | Gone | None:
@@ -215,10 +246,15 @@ def _fence(stream: MemoryStream, attempt: int, keep: int, nonce: str, reason: st
     """Cuts the log back to `keep` units and bars every older writer. Answers the bytes that became free."""
     lost = stream.after(Position(attempt - 1, keep), len(stream.log)) if keep else list(stream.log)
     stream.log = stream.log[: len(stream.log) - len(lost)]
+    if not keep:
+        stream.add("beside", -stream.blocks_bytes)
+        stream.blocks = []
+        stream.meta.pop(b"folded", None)
+        stream.meta.pop(b"trimmed", None)
     event = events.fence(nonce=nonce, keep=keep, reason=reason, worker=worker)
     stream.write(Position(attempt, keep), event)
     stream.put(attempt=attempt, nonce=nonce, tail=keep, safe=keep, **{f"fence:{attempt}": event.value})
-    return sum(_ENTRY_OVERHEAD + len(entry.event.value) for entry in lost)
+    return sum(ENTRY_OVERHEAD + len(entry.event.value) for entry in lost)
 
 
 def _close_unowned(stream: MemoryStream, event: Event, nonce: str, retention: Retention, now: int) -> Ended:
@@ -228,7 +264,7 @@ def _close_unowned(stream: MemoryStream, event: Event, nonce: str, retention: Re
     stream.write(Position(attempt + 1, tail + 1), event)
     stream.put(tail=tail + 1, safe=tail + 1)
     stream.add("events", 1)
-    stream.add("bytes", _ENTRY_OVERHEAD + len(event.value))
+    stream.add("bytes", ENTRY_OVERHEAD + len(event.value))
     _close(stream, event.kind, retention, now)
     return Ended(attempt + 1, tail + 1)
 
@@ -236,8 +272,14 @@ def _close_unowned(stream: MemoryStream, event: Event, nonce: str, retention: Re
 def _close(stream: MemoryStream, kind: str, retention: Retention, now: int) -> None:
     stream.put(status=kind, finished_ms=now, lease_ms=0)
     stream.add("bytes", -len(stream.request or b""))
-    stream.request, stream.lease_ms, stream.touched_ms = None, None, now
+    stream.add("beside", -len(stream.request or b""))
+    stream.request, stream.lease_ms, stream.touched_ms, stream.chore_ms = None, None, now, now
+    _settle(stream)
     _expire_at(stream, now + retention.retain_ms, retention)
+
+
+def _settle(stream: MemoryStream) -> None:
+    stream.put(settled=stream.number("bytes"))
 
 
 def _expire_at(stream: MemoryStream, at_ms: int, retention: Retention) -> None:

@@ -11,6 +11,7 @@ from shared.memory_cancels import MemoryCancelListener
 from shared.memory_streams import Clock, MemoryStreams, Moment
 from shared.memory_tailer import MemoryTailer, Sleep
 from shared.position import Position
+from shared.redis_replies import usage_sum
 from shared.store import (
     Append,
     AppendReply,
@@ -20,17 +21,25 @@ from shared.store import (
     CancelReply,
     Claim,
     ClaimReply,
+    Compact,
+    CompactReply,
     CreateReply,
     Deleted,
+    Eviction,
+    EvictReply,
     FinishReply,
     Gone,
     Listing,
     Meta,
     NewStream,
+    Recount,
     Retention,
+    Server,
     Snapshot,
+    Stalest,
     Tailer,
     Tombstone,
+    Usage,
 )
 
 __all__ = ("Clock", "MemoryStore", "Moment", "Sleep")
@@ -100,6 +109,42 @@ class MemoryStore:
 
     async def statistics(self) -> Mapping[str, int]:
         return self.streams.statistics()
+
+    async def touch(self, stream_id: str) -> None:
+        self.streams.touch(stream_id)
+
+    async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
+        return [self.streams.compact(call) for call in calls]
+
+    async def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
+        return self.streams.evict(stream_id, why=why, tombstone_ms=tombstone_ms)
+
+    async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        return self.streams.chores(quiet_ms=quiet_ms, limit=limit)
+
+    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[Stalest]:
+        return self.streams.stalest(limit=limit, place=place)
+
+    async def usage(self) -> Usage:
+        return usage_sum(self.streams.usage_by_bucket().values())
+
+    async def usage_by_bucket(self) -> Mapping[str, Usage]:
+        return self.streams.usage_by_bucket()
+
+    async def tenant_bytes(self, tenant: str) -> int:
+        return self.streams.tenant_bytes(tenant)
+
+    async def tenants(self) -> Mapping[str, int]:
+        return self.streams.tenants()
+
+    async def recount(self, bucket: str, *, limit: int) -> Recount | None:
+        return self.streams.recount(bucket, limit=limit)
+
+    async def footprint(self, stream_id: str) -> int:
+        return self.streams.footprint(stream_id)
+
+    async def server(self) -> Server:
+        return Server((await self.usage()).bytes, 0, "noeviction")
 
     async def secret(self) -> bytes:
         return self.streams.secret()

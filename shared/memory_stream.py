@@ -6,28 +6,47 @@ from dataclasses import dataclass, field, replace
 
 from shared.events import Event, LogEntry
 from shared.position import Position
-from shared.redis_replies import meta_reply
+from shared.redis_replies import block_parts, meta_reply
 from shared.store import Meta, Tombstone
 
-__all__ = ("MemoryStream", "Version")
+__all__ = ("Block", "MemoryStream", "Part", "Version")
 
 Value = str | int | bytes
+Part = tuple[str, bytes]
+
+# A page of blocks ends with the one that passes this many bytes.
+_PAGE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Merged parts from offset `start` to `end`."""
+
+    start: int
+    end: Position
+    parts: tuple[Part, ...] = field(repr=False)
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(value) for _, value in self.parts)
 
 
 @dataclass(slots=True)
 class MemoryStream:
     """`meta` is empty once the stream has expired or was deleted; names in the indexes and the tombstone outlive it.
 
-    `lease_ms` and `touched_ms` are the scores in the leases and in the listing, None while it is not in them.
+    `lease_ms`, `touched_ms` and `chore_ms` are the scores in the indexes, None while it is not in them.
     """
 
     id: str
     meta: dict[bytes, bytes] = field(default_factory=dict, repr=False)
     log: list[LogEntry] = field(default_factory=list, repr=False)
+    blocks: list[Block] = field(default_factory=list, repr=False)
     request: bytes | None = field(default=None, repr=False)
     tombstone: Tombstone | None = None
     lease_ms: int | None = None
     touched_ms: int | None = None
+    chore_ms: int | None = None
     expires_ms: int = 0
     forgotten_ms: int = 0
 
@@ -38,6 +57,11 @@ class MemoryStream:
     @property
     def position(self) -> Position:
         return Position(self.number("attempt"), self.number("tail"))
+
+    @property
+    def blocks_bytes(self) -> int:
+        """What the blocks hold: all that is beside the entries, without request and metadata."""
+        return self.number("beside") - len(self.request or b"") - len(self.meta.get(b"metadata", b""))
 
     def text(self, name: str) -> str:
         return self.meta.get(name.encode(), b"").decode()
@@ -62,6 +86,24 @@ class MemoryStream:
         start = bisect_right(self.log, position, key=lambda entry: entry.position)
         return self.log[start : start + limit]
 
+    def page(self, position: Position, limit: int) -> Sequence[LogEntry]:
+        """What follows a position, blocks first, as `read.lua` has it."""
+        meta = self.view()
+        blocks, size, is_full = [], 0, False
+        for block in self.blocks[bisect_right(self.blocks, position, key=lambda block: block.end) :]:
+            blocks.append(block)
+            size += block.bytes
+            is_full = len(blocks) == limit or size >= _PAGE_BYTES
+            if is_full:
+                break
+        if meta is None:
+            return []
+        folded = [entry for block in blocks for entry in block_parts(block.start, block.parts, meta.lineage)]
+        return folded if is_full else [*folded, *self.after(position, limit)]
+
+    def leave_indexes(self) -> None:
+        self.lease_ms = self.touched_ms = self.chore_ms = None
+
     def has_entry(self, position: Position) -> bool:
         start = bisect_right(self.log, position, key=lambda entry: entry.position)
         return start > 0 and self.log[start - 1].position == position
@@ -71,7 +113,7 @@ class MemoryStream:
 
     def vanish(self) -> None:
         """All keys but the tombstone go, in one step."""
-        self.meta, self.log, self.request = {}, [], None
+        self.meta, self.log, self.blocks, self.request = {}, [], [], None
 
     def expire(self, now_ms: int) -> None:
         """Redis' own clockwork: a key is gone in the millisecond after its expiry."""

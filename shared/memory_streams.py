@@ -1,14 +1,16 @@
 """All streams of a store in memory: synchronous, with a clock from outside, and ways to lose what Redis can lose."""
 
 import secrets
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from shared import memory_functions as functions
 from shared.events import Event, LogEntry
+from shared.keys import bucket_of
 from shared.listing import ListingCursor, matches
+from shared.memory_compaction import STREAM_OVERHEAD, compact
 from shared.memory_stream import MemoryStream, Version
 from shared.position import Position
 from shared.store import (
@@ -20,17 +22,25 @@ from shared.store import (
     CancelReply,
     Claim,
     ClaimReply,
+    Compact,
+    CompactReply,
     Created,
     CreateReply,
     Deleted,
+    Evicted,
+    Eviction,
+    EvictReply,
     FinishReply,
     Gone,
     Listing,
     Meta,
     NewStream,
+    Recount,
     Retention,
     Snapshot,
+    Stalest,
     Tombstone,
+    Usage,
 )
 
 __all__ = ("Clock", "MemoryStreams", "Moment")
@@ -58,7 +68,7 @@ class MemoryStreams:
         self._cancel_listeners: dict[Callable[[str], None], None] = {}
         self._streams: dict[str, MemoryStream] = {}
         self._histories: dict[str, deque[Version]] = {}
-        self._created = 0
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._secret = secrets.token_bytes(32)
 
     def __repr__(self) -> str:
@@ -70,7 +80,7 @@ class MemoryStreams:
         stream = self._streams.setdefault(new.id, MemoryStream(new.id))
         reply = self._write(stream.id, lambda stream, now: functions.create(stream, new, retention, now))
         if isinstance(reply, Created):
-            self._created += 1
+            self._counts[bucket_of(new.id)]["created"] += 1
             self._prune()
         return reply
 
@@ -107,8 +117,20 @@ class MemoryStreams:
 
     def forget(self, stream_id: str) -> None:
         stream = self._at(stream_id)
-        stream.lease_ms = stream.touched_ms = None
+        stream.leave_indexes()
         self._record(stream)
+
+    def compact(self, call: Compact) -> CompactReply:
+        counts = self._counts[bucket_of(call.id)]
+        return self._write(call.id, lambda stream, _: compact(stream, call, counts))
+
+    def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
+        reply = self._write(stream_id, lambda stream, now: functions.evict(stream, why, tombstone_ms, now))
+        self._counts[bucket_of(stream_id)][why] += isinstance(reply, Evicted)
+        return reply
+
+    def touch(self, stream_id: str) -> None:
+        self._write(stream_id, functions.touch)
 
     # Reading
 
@@ -118,7 +140,7 @@ class MemoryStreams:
     def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
         stream = self._at(stream_id)
         meta = stream.view()
-        return None if meta is None else Snapshot(meta, stream.after(after, limit))
+        return None if meta is None else Snapshot(meta, stream.page(after, limit))
 
     def tombstone(self, stream_id: str) -> Tombstone | None:
         return self._at(stream_id).tombstone
@@ -136,6 +158,41 @@ class MemoryStreams:
         ]
         return [stream_id for _, stream_id in sorted(due)[:limit]]
 
+    def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        until_ms = self._clock() - quiet_ms
+        found = [(stream.chore_ms, stream.id) for stream in self._streams.values() if stream.chore_ms is not None]
+        return [stream_id for chore_ms, stream_id in sorted(found) if chore_ms <= until_ms][:limit]
+
+    def stalest(self, *, limit: int, place: str | None) -> Sequence[Stalest]:
+        after = ListingCursor.parse(place) if place else ListingCursor(0, "")
+        found = []
+        for each in sorted(each for each in self._places() if each > after)[:limit]:
+            meta = self.meta(each.id)
+            if meta is not None:
+                found.append(Stalest(each.id, meta.tenant, meta.status, meta.bytes, each.touched_ms, str(each)))
+        return found
+
+    def usage_by_bucket(self) -> Mapping[str, Usage]:
+        return {bucket: self._usage_of(bucket, counts) for bucket, counts in self._counts.items()}
+
+    def tenant_bytes(self, tenant: str) -> int:
+        return self.tenants().get(tenant, 0)
+
+    def tenants(self) -> Mapping[str, int]:
+        sums: Counter[str] = Counter()
+        for stream in self._present():
+            sums[stream.text("tenant")] += stream.number("settled") + STREAM_OVERHEAD
+        return sums
+
+    def recount(self, bucket: str, *, limit: int) -> Recount | None:
+        """Nothing drifts in memory."""
+        sizes = [stream.number("settled") + STREAM_OVERHEAD for stream in self._present(bucket)]
+        return Recount(0, len(sizes), max(sizes, default=0)) if len(sizes) <= limit else None
+
+    def footprint(self, stream_id: str) -> int:
+        stream = self._at(stream_id)
+        return stream.number("bytes") + STREAM_OVERHEAD if stream.exists else 0
+
     def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
         after = ListingCursor.parse(cursor) if cursor else None
         page: list[Meta] = []
@@ -150,7 +207,8 @@ class MemoryStreams:
 
     def statistics(self) -> Mapping[str, int]:
         live = sum(stream.lease_ms is not None for stream in self._streams.values())
-        return {"live": live, "finished": len(self._places()) - live, "created": self._created}
+        created = sum(counts["created"] for counts in self._counts.values())
+        return {"live": live, "finished": len(self._places()) - live, "created": created}
 
     def secret(self) -> bytes:
         return self._secret
@@ -242,11 +300,24 @@ class MemoryStreams:
             if stream.touched_ms is not None
         ]
 
+    def _present(self, bucket: str = "") -> list[MemoryStream]:
+        streams = [self._at(stream_id) for stream_id in self._streams if stream_id.startswith(bucket)]
+        return [stream for stream in streams if stream.exists]
+
+    def _usage_of(self, bucket: str, counts: Mapping[str, int]) -> Usage:
+        held = self._present(bucket)
+        return Usage(
+            bytes=sum(stream.number("settled") + STREAM_OVERHEAD for stream in held),
+            blocks=sum(stream.blocks_bytes for stream in held),
+            requests=sum(len(stream.request or b"") for stream in held),
+            **counts,
+        )
+
     def _prune(self) -> None:
         """Names of streams that have expired leave the indexes; what has no tombstone either is forgotten."""
         for stream_id in list(self._streams):
             stream = self._at(stream_id)
             if not stream.exists:
-                stream.lease_ms = stream.touched_ms = None
+                stream.leave_indexes()
             if not stream.exists and stream.tombstone is None:
                 del self._streams[stream_id], self._histories[stream_id]

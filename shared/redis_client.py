@@ -5,7 +5,7 @@ asks the Sentinels for the master at each connect, so a failover needs nothing b
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio import Redis
@@ -66,10 +66,25 @@ def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
         "retry": Retry(NoBackoff(), 0),
         "client_name": "tailrace",
     }
-    client = _sentinel_client(url, options) if url.startswith(f"{SENTINEL_SCHEME}:") else Redis.from_url(url, **options)
-    # Blocks repeat field names, which redis-py's dictionaries would swallow; and flat lists are cheaper anyway.
-    client.response_callbacks["XRANGE"] = _as_it_came
+    if url.startswith(f"{SENTINEL_SCHEME}:"):
+        return _sentinel_client(url, options)
+    try:
+        client: Redis = Redis.from_url(url, **options)
+    except ValueError:
+        # Not the library's words: they can quote a piece of a password.
+        raise InvalidConfiguration(
+            "a Redis address begins with redis://, rediss://, unix:// or redis+sentinel://"
+        ) from None
     return client
+
+
+class _MasterClient(Redis):
+    """The client of a master found through Sentinels; redis-py leaves the connections to the Sentinels open."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for sentinel in cast("Any", self.connection_pool).sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def _sentinel_client(url: str, options: dict[str, Any]) -> "Redis":
@@ -78,14 +93,9 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> "Redis":
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         list(target.hosts), sentinel_kwargs=sentinel_options
     )
-    master: Redis = sentinel.master_for(
-        target.master, db=target.db, username=target.username, password=target.password, **options
-    )
-    return master
-
-
-def _as_it_came(response: Any, **_: Any) -> Any:
-    return response
+    options |= {"db": target.db, "username": target.username, "password": target.password}
+    client: Redis = sentinel.master_for(target.master, redis_class=_MasterClient, **options)
+    return client
 
 
 def _host(text: str) -> tuple[str, int]:

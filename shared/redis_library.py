@@ -22,9 +22,25 @@ PREFIX: Final = "tailrace_"
 
 # When memory is short a stop and an ending must get through, and no writer may lose its lease over it (a heartbeat
 # writes over what is there). Everything else is refused before it starts.
-_ALLOW_OOM: Final = frozenset({"cancel", "compact", "delete", "finish", "heartbeat", "release"})
+_ALLOW_OOM: Final = frozenset(
+    {"cancel", "compact", "delete", "evict", "finish", "heartbeat", "recount", "release", "touch"}
+)
 _NO_WRITES: Final = frozenset({"read"})
-FUNCTIONS: Final = ("create", "claim", "append", "heartbeat", "release", "cancel", "finish", "delete", "read")
+FUNCTIONS: Final = (
+    "create",
+    "claim",
+    "append",
+    "heartbeat",
+    "release",
+    "cancel",
+    "finish",
+    "delete",
+    "read",
+    "compact",
+    "evict",
+    "touch",
+    "recount",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """From Redis replies to our types. Pure functions over bytes."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
+from typing import Any, Final, cast
 
 import orjson
 
@@ -18,39 +19,55 @@ from shared.store import (
     Claimed,
     ClaimReply,
     Closed,
+    Compacted,
+    CompactReply,
     Created,
     CreateReply,
     Deleted,
     Ended,
+    Evicted,
+    EvictReply,
     Exhausted,
     Exists,
     Fenced,
     FinishReply,
     Gone,
     Held,
+    Live,
     Meta,
+    Recount,
     Snapshot,
     Stale,
     TailMismatch,
     Tombstone,
+    Usage,
 )
 
 __all__ = (
+    "USAGE_FIELDS",
     "append_reply",
     "beat_reply",
     "block_entries",
+    "block_parts",
     "cancel_reply",
     "claim_reply",
+    "compact_reply",
     "create_reply",
     "delete_reply",
+    "evict_reply",
     "finish_reply",
     "log_entries",
     "meta_reply",
+    "recount_reply",
     "snapshot_reply",
+    "tenant_sums",
     "tombstone_reply",
+    "usage_reply",
+    "usage_sum",
 )
 
 Reply = Sequence[bytes]
+USAGE_FIELDS: Final = tuple(Usage.__dataclass_fields__)
 
 # Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.
 _KINDS = {
@@ -59,6 +76,7 @@ _KINDS = {
 }
 _FENCE = b"fence:"
 _USAGE = b"usage:"
+_TENANT = b"bytes:"
 
 
 def create_reply(reply: Reply) -> CreateReply:
@@ -82,7 +100,7 @@ def claim_reply(reply: Reply) -> ClaimReply:
 def append_reply(reply: Reply) -> AppendReply:
     match reply[0]:
         case b"OK":
-            return Appended(int(reply[1]), reply[2] == b"1", int(reply[3]))
+            return Appended(int(reply[1]), reply[2] == b"1", int(reply[3]), int(reply[4]))
         case b"TAIL":
             return TailMismatch(int(reply[1]))
     return cast("AppendReply", _refusal(reply))
@@ -115,6 +133,46 @@ def delete_reply(reply: Reply) -> Deleted | Gone:
     return Deleted() if reply[0] == b"DELETED" else Gone()
 
 
+def compact_reply(reply: Reply) -> CompactReply:
+    if reply[0] == b"COMPACTED":
+        folded, trimmed, held, unfolded = map(int, reply[1:5])
+        return Compacted(folded, trimmed, held, unfolded, reply[5] == b"1")
+    return cast("CompactReply", _refusal(reply))
+
+
+def evict_reply(reply: Reply) -> EvictReply:
+    match reply[0]:
+        case b"EVICTED":
+            return Evicted(int(reply[1]))
+        case b"LIVE":
+            return Live()
+    return Gone()
+
+
+def recount_reply(reply: Reply) -> Recount | None:
+    return Recount(*map(int, reply[1:4])) if reply[0] == b"RECOUNTED" else None
+
+
+def usage_reply(raw: Sequence[bytes | None]) -> Usage:
+    return Usage(*(int(value or 0) for value in raw))
+
+
+def usage_sum(found: Iterable[Usage]) -> Usage:
+    """The usage of several buckets. A sum that drifted below nothing counts as nothing."""
+    columns = zip(*(astuple(usage) for usage in found), strict=True)
+    return Usage(*(max(sum(column), 0) for column in columns))
+
+
+def tenant_sums(usages: Iterable[Mapping[bytes, bytes]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for usage in usages:
+        for name, value in usage.items():
+            if name.startswith(_TENANT):
+                tenant = name[len(_TENANT) :].decode()
+                sums[tenant] = sums.get(tenant, 0) + int(value)
+    return sums
+
+
 def _refusal(reply: Reply) -> Fenced | Closed | Held | Gone:
     """The answers that several functions share."""
     match reply[0]:
@@ -136,13 +194,20 @@ def log_entries(raw: Sequence[tuple[bytes, Any]]) -> list[LogEntry]:
 
 def block_entries(raw: Sequence[tuple[bytes, Any]], lineage: Lineage) -> list[LogEntry]:
     """The merged events inside blocks. Fields: `start` and its offset, then kind and value of each part."""
-    return [entry for _, fields in raw for entry in _parts(fields, lineage)]
+    return [
+        entry
+        for _, fields in raw
+        for entry in block_parts(
+            int(fields[1]), zip((_KINDS[kind] for kind in fields[2::2]), fields[3::2], strict=True), lineage
+        )
+    ]
 
 
-def _parts(fields: Sequence[bytes], lineage: Lineage) -> list[LogEntry]:
-    offset, entries = int(fields[1]), []
-    for kind, value in zip(fields[2::2], fields[3::2], strict=True):
-        event: Event = stored(_KINDS[kind], value)
+def block_parts(start: int, parts: Iterable[tuple[str, bytes]], lineage: Lineage) -> list[LogEntry]:
+    """The merged events of one block that begins at offset `start`."""
+    offset, entries = start, []
+    for kind, value in parts:
+        event: Event = stored(kind, value)
         offset += event.size
         entries.append(LogEntry(lineage.event_id(offset).position, event))
     return entries

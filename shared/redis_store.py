@@ -9,7 +9,7 @@ from redis.asyncio.client import Pipeline
 
 from shared import redis_replies as replies
 from shared.events import Event
-from shared.keys import Keyspace, bucket_of
+from shared.keys import ID_CHARS, Keyspace, bucket_of
 from shared.listing import ListingCursor, matches
 from shared.position import Position
 from shared.redis_cancels import RedisCancelListener
@@ -25,17 +25,25 @@ from shared.store import (
     CancelReply,
     Claim,
     ClaimReply,
+    Compact,
+    CompactReply,
     CreateReply,
     Deleted,
+    Eviction,
+    EvictReply,
     FinishReply,
     Gone,
     Listing,
     Meta,
     NewStream,
+    Recount,
     Retention,
+    Server,
     Snapshot,
+    Stalest,
     Tailer,
     Tombstone,
+    Usage,
 )
 
 __all__ = ("RedisStore",)
@@ -134,15 +142,7 @@ class RedisStore:
         return [stream_id for stream_id, attempt, has_log in pairs if attempt == b"0" or (attempt and has_log)]
 
     async def due(self, *, limit: int) -> Sequence[str]:
-        with mapping():
-            seconds, micros = await self._client.time()
-        now_ms = seconds * 1000 + micros // 1000
-        async with self._client.pipeline(transaction=False) as pipe:
-            for bucket in _BUCKETS:
-                pipe.zrangebyscore(self._keys.leases(bucket), 0, now_ms, start=0, num=limit, withscores=True)
-            found = await self._execute(pipe)
-        longest_due = sorted((deadline_ms, stream_id) for bucket in found for stream_id, deadline_ms in bucket)
-        return [stream_id.decode() for _, stream_id in longest_due[:limit]]
+        return await self._overdue(self._keys.leases, quiet_ms=0, limit=limit)
 
     async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
         after = ListingCursor.parse(cursor) if cursor else None
@@ -161,16 +161,83 @@ class RedisStore:
     async def statistics(self) -> Mapping[str, int]:
         async with self._client.pipeline(transaction=False) as pipe:
             for bucket in _BUCKETS:
-                pipe.hgetall(self._keys.usage(bucket))
+                pipe.hget(self._keys.usage(bucket), "created")
                 pipe.zcard(self._keys.leases(bucket))
                 pipe.zcard(self._keys.recent(bucket))
             answers = await self._execute(pipe)
         live, known = sum(answers[1::3]), sum(answers[2::3])
-        sums = {"live": live, "finished": known - live, "created": 0}
-        for usage in answers[::3]:
-            for name, value in usage.items():
-                sums[name.decode()] = sums.get(name.decode(), 0) + int(value)
-        return sums
+        return {"live": live, "finished": known - live, "created": sum(int(created or 0) for created in answers[::3])}
+
+    async def touch(self, stream_id: str) -> None:
+        await self._call(stream_id, "touch")
+
+    async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
+        asked: list[Call] = [(call.id, "compact", (call.nonce, call.block_bytes, call.max_bytes)) for call in calls]
+        return await self._call_many(asked, replies.compact_reply)
+
+    async def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
+        return replies.evict_reply(await self._call(stream_id, "evict", why, tombstone_ms))
+
+    async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        return await self._overdue(self._keys.chores, quiet_ms=quiet_ms, limit=limit)
+
+    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[Stalest]:
+        after = ListingCursor.parse(place) if place else ListingCursor(0, "")
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                key = self._keys.recent(bucket)
+                pipe.zrangebyscore(key, after.touched_ms, "+inf", start=0, num=limit, withscores=True)
+            buckets = await self._execute(pipe)
+        found = [ListingCursor(int(score), member.decode()) for bucket in buckets for member, score in bucket]
+        places = sorted(place for place in found if place > after)[:limit]
+        async with self._client.pipeline(transaction=False) as pipe:
+            for each in places:
+                pipe.hmget(self._keys.meta(each.id), ["tenant", "status", "bytes"])
+            fields = await self._execute(pipe)
+        return [
+            Stalest(each.id, tenant.decode(), status.decode(), int(held), each.touched_ms, str(each))
+            for each, (tenant, status, held) in zip(places, fields, strict=True)
+            if status is not None
+        ]
+
+    async def usage(self) -> Usage:
+        return replies.usage_sum((await self.usage_by_bucket()).values())
+
+    async def usage_by_bucket(self) -> Mapping[str, Usage]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                pipe.hmget(self._keys.usage(bucket), list(replies.USAGE_FIELDS))
+            answers = await self._execute(pipe)
+        pairs = zip(_BUCKETS, answers, strict=True)
+        return {bucket: replies.usage_reply(raw) for bucket, raw in pairs if any(raw)}
+
+    async def tenant_bytes(self, tenant: str) -> int:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                pipe.hget(self._keys.usage(bucket), f"bytes:{tenant}")
+            answers = await self._execute(pipe)
+        return sum(int(held or 0) for held in answers)
+
+    async def tenants(self) -> Mapping[str, int]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                pipe.hgetall(self._keys.usage(bucket))
+            answers = await self._execute(pipe)
+        return replies.tenant_sums(answers)
+
+    async def recount(self, bucket: str, *, limit: int) -> Recount | None:
+        return replies.recount_reply(await self._call(bucket.ljust(ID_CHARS, "0"), "recount", limit))
+
+    async def footprint(self, stream_id: str) -> int:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for key in self._keys.of_stream(stream_id)[:5]:
+                pipe.memory_usage(key, samples=0)
+            return sum(filter(None, await self._execute(pipe)))
+
+    async def server(self) -> Server:
+        with mapping():
+            found = await self._client.info("memory")
+        return Server(int(found["used_memory"]), int(found["maxmemory"]), str(found["maxmemory_policy"]))
 
     async def secret(self) -> bytes:
         with mapping():
@@ -200,10 +267,23 @@ class RedisStore:
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.zrem(self._keys.leases(bucket), stream_id)
             pipe.zrem(self._keys.recent(bucket), stream_id)
+            pipe.zrem(self._keys.chores(bucket), stream_id)
             await self._execute(pipe)
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    async def _overdue(self, index: Callable[[str], str], *, quiet_ms: int, limit: int) -> list[str]:
+        """The streams of an index by time whose time was `quiet_ms` ago or earlier, by Redis' clock."""
+        with mapping():
+            seconds, micros = await self._client.time()
+        until_ms = seconds * 1000 + micros // 1000 - quiet_ms
+        async with self._client.pipeline(transaction=False) as pipe:
+            for bucket in _BUCKETS:
+                pipe.zrangebyscore(index(bucket), 0, until_ms, start=0, num=limit, withscores=True)
+            found = await self._execute(pipe)
+        longest_due = sorted((due_ms, stream_id) for bucket in found for stream_id, due_ms in bucket)
+        return [stream_id.decode() for _, stream_id in longest_due[:limit]]
 
     async def _recent(self, after: ListingCursor | None, *, limit: int) -> list[ListingCursor]:
         """The places of the streams that follow a place in the listing of all buckets."""

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from shared.errors import InvalidConfiguration
 from shared.store import Retention
@@ -26,7 +32,7 @@ CONFIG_VARIABLE = "TAILRACE_CONFIG"
 _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "TAILRACE_REQUIRE_ALL"})
 _OTHER_PREFIXES = ("TAILRACE_TEST_",)
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 
 
@@ -108,7 +114,7 @@ class Settings(BaseSettings):
 
     # Worker
     max_jobs: int = Field(1000, ge=1, description="Streams one worker pulls at the same time.")
-    poll_delay_s: Seconds = Field(0.005, description="Pause between two looks at the queue.")
+    poll_delay_s: Seconds = Field(1, description="Longest pause between two looks at the queue; a new job rings.")
     flush_ms: int = Field(
         0, ge=0, description="Wait this long for more deltas before an append (the first never waits)."
     )
@@ -146,14 +152,17 @@ class Settings(BaseSettings):
     providers: list[ProviderSettings] = Field(default_factory=list)
 
     @classmethod
-    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Settings of this process. Raises `InvalidConfiguration` with one line a mistake."""
-        environment = os.environ if environment is None else environment
-        _refuse_unknown(environment, known=set(cls.model_fields))
+    def load(cls) -> Self:
+        """Settings of this process. Raises `InvalidConfiguration` with what is wrong, in one line."""
+        _refuse_unknown(os.environ, known=set(cls.model_fields))
+        named = os.environ.get(CONFIG_VARIABLE)
+        if named is not None and not Path(named).is_file():
+            raise InvalidConfiguration(f"{CONFIG_VARIABLE} names a file that is not there: {named}")
         try:
             return cls()
-        except (ValidationError, tomllib.TOMLDecodeError) as error:
-            raise InvalidConfiguration(_explain(error)) from error
+        except (ValidationError, SettingsError, OSError, ValueError) as error:
+            # Without its cause: the library's words quote what they do not understand, and that may be a secret.
+            raise InvalidConfiguration(_explain(error)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -198,10 +207,14 @@ def _refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
         raise InvalidConfiguration(f"unknown environment variables: {', '.join(sorted(unknown))}")
 
 
-def _explain(error: ValidationError | tomllib.TOMLDecodeError) -> str:
-    if isinstance(error, tomllib.TOMLDecodeError):
+def _explain(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{_where(problem)}: {problem['msg']}" for problem in error.errors())
+    if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
         return f"the configuration file is not TOML: {error}"
-    return "; ".join(f"{_where(problem)}: {problem['msg']}" for problem in error.errors())
+    if isinstance(error, OSError):
+        return f"the configuration file cannot be read: {error.strerror}"
+    return str(error)
 
 
 def _where(problem: Any) -> str:

@@ -27,10 +27,16 @@ __all__ = (
     "ClaimReply",
     "Claimed",
     "Closed",
+    "Compact",
+    "CompactReply",
+    "Compacted",
     "CreateReply",
     "Created",
     "Deleted",
     "Ended",
+    "EvictReply",
+    "Evicted",
+    "Eviction",
     "Exhausted",
     "Exists",
     "Fenced",
@@ -39,21 +45,27 @@ __all__ = (
     "Held",
     "Interruption",
     "Listing",
+    "Live",
     "Meta",
     "NewStream",
+    "Recount",
     "Retention",
+    "Server",
     "Snapshot",
     "Stale",
+    "Stalest",
     "Status",
     "Store",
     "TailMismatch",
     "Tailer",
     "Tombstone",
+    "Usage",
     "is_over",
 )
 
 Status = Literal["queued", "running", "done", "error", "cancelled"]
 Interruption = Literal["continue", "restart", "fail"]
+Eviction = Literal["expired", "evicted"]
 
 
 def is_over(status: str) -> bool:
@@ -125,6 +137,20 @@ class Beat:
     lease_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Fold the oldest entries into a block of at most `block_bytes`, then trim what is over `max_bytes`.
+
+    A live stream is folded by its writer (`nonce`), a finished one by anybody (no nonce). One call does a bounded
+    amount of work; `Compacted.more` says that there is more to fold.
+    """
+
+    id: str
+    nonce: str = ""
+    block_bytes: int = 1_000_000
+    max_bytes: int = 50 * 1024 * 1024
+
+
 # Answers
 
 
@@ -169,11 +195,15 @@ class Exhausted:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Done: the log ends at `tail`. `cancelling` asks the writer to stop; `bytes` is what the stream holds."""
+    """Done: the log ends at `tail`. `cancelling` asks the writer to stop; `bytes` is what the stream holds.
+
+    `unfolded` of these bytes are single entries: what a compaction could make smaller.
+    """
 
     tail: int
     cancelling: bool
     bytes: int
+    unfolded: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +263,37 @@ class Deleted:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Done: blocks reach up to `folded`, nothing before `trimmed` is left, the stream holds `bytes`."""
+
+    folded: int
+    trimmed: int
+    bytes: int
+    unfolded: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """The stream is gone, and with it `bytes` of the sums."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Nothing was done: the stream is being written, or its time is not up."""
+
+
 CreateReply = Created | Exists | Gone
 ClaimReply = Claimed | Held | Exhausted | Closed | Gone
 AppendReply = Appended | TailMismatch | Fenced | Closed | Gone
 BeatReply = Beating | Fenced | Closed | Gone
 CancelReply = Cancelling | Ended | Closed | Stale | Gone
 FinishReply = Ended | Held | Closed | Gone
+CompactReply = Compacted | Fenced | Closed | Gone
+EvictReply = Evicted | Live | Gone
 
 
 # State
@@ -308,6 +363,50 @@ class Listing:
 
     streams: Sequence[Meta]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sums over streams. `bytes` has a share for the keys of each stream; `blocks` and `requests` are parts of it."""
+
+    bytes: int = 0
+    blocks: int = 0
+    requests: int = 0
+    created: int = 0
+    evicted: int = 0
+    expired: int = 0
+    compactions: int = 0
+    trimmed_units: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stalest:
+    """A stream that nobody has read for long; `place` continues the walk to ones read more recently."""
+
+    id: str
+    tenant: str
+    status: str
+    bytes: int
+    touched_ms: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """By how many bytes the sum of a bucket was off, what it holds, and the bytes of its largest stream."""
+
+    drift: int
+    streams: int
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The memory of the store as a whole. `max_bytes` is 0 without a limit; `policy` is what happens at it."""
+
+    used_bytes: int
+    max_bytes: int
+    policy: str
 
 
 class Tailer(Protocol):
@@ -394,6 +493,48 @@ class Store(Protocol):
     async def statistics(self) -> Mapping[str, int]:
         """Sums over all buckets: `streams_live`, `streams_finished`, `bytes`, …"""
         ...
+
+    async def touch(self, stream_id: str) -> None:
+        """Somebody reads a finished stream: it becomes the last to be evicted."""
+        ...
+
+    async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
+        """Merge the oldest entries, lossless for every cursor, then trim what is over the budget of the stream."""
+        ...
+
+    async def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
+        """Remove a finished stream. Its tombstone says when; with `tombstone_ms=0` there is none."""
+        ...
+
+    async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        """Finished streams that are to be folded, being over for `quiet_ms`, or whose time is up; longest due first."""
+        ...
+
+    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[Stalest]:
+        """Streams in the order of their last access, the least recent first."""
+        ...
+
+    async def usage(self) -> Usage:
+        """Sums over all buckets. They may lag behind live streams, and never by much (PROTOCOL.md, section 8)."""
+        ...
+
+    async def usage_by_bucket(self) -> Mapping[str, Usage]: ...
+
+    async def tenant_bytes(self, tenant: str) -> int: ...
+
+    async def tenants(self) -> Mapping[str, int]:
+        """Bytes by tenant. Costs as much as there are tenants."""
+        ...
+
+    async def recount(self, bucket: str, *, limit: int) -> Recount | None:
+        """Correct the sums of one bucket from its streams; None if it has more than `limit`."""
+        ...
+
+    async def footprint(self, stream_id: str) -> int:
+        """What the keys of a stream really take in the store."""
+        ...
+
+    async def server(self) -> Server: ...
 
     async def secret(self) -> bytes:
         """The random key of idempotent ids, made once for all processes."""

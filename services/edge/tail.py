@@ -1,9 +1,9 @@
 """The shared tail: two connections to Redis for all streams that readers of this edge follow.
 
-Active streams are *hot*: one XREAD over them, paced, so that one call brings many streams' news. Streams that have been
-quiet for a second are *cold*: one blocking XREAD waits on all of them and is sent again only once a second or when one
-speaks up. So the cost follows the news, not the number of streams; and a join needs no interruption, because
-whatever is not in the blocked call is hot.
+Active streams are *hot*: one XREAD waits on all of them, and under load it is sent again only every few milliseconds,
+so that one call brings many streams' news. Streams that have been quiet for a second are *cold*: another XREAD waits on
+those and is sent again only once a second or when one speaks up. So the cost follows the news, not the number of
+streams. Whoever joins is hot, and interrupts the hot wait.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ __all__ = ("Tail",)
 logger = logging.getLogger(__name__)
 
 _QUIET_S = 1.0
+_HOT_BLOCK_MS = 1000
+# Reads that may follow each other without a pause after a calm: the fence and the first token come as two.
+_BURST_READS = 4
 _COLD_BLOCK_MS = 1000
 _CHECK_S = 1.0
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
@@ -34,6 +37,9 @@ class Tail:
         self._hub = hub
         self._settings = settings
         self._cold: Mapping[str, Position] = {}
+        self._hot: Tailer | None = None
+        self._joined = asyncio.Event()
+        self._next_read_at = 0.0
         self.is_healthy = True
 
     def __repr__(self) -> str:
@@ -43,6 +49,7 @@ class Tail:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep(self._read_hot))
             group.create_task(self._keep(self._read_cold))
+            group.create_task(self._admit())
             group.create_task(self._check_presence())
 
     async def _keep(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
@@ -67,13 +74,37 @@ class Tail:
                 await tailer.aclose()
 
     async def _read_hot(self, tailer: Tailer) -> None:
+        await self._pace()
+        self._joined.clear()
         hot = [stream_id for stream_id in self._hub.feeds if stream_id not in self._cold]
         if not hot:
-            self._hub.joined.clear()
-            await self._hub.joined.wait()
+            await self._joined.wait()
             return
-        await self._read(tailer, hot, block_ms=None)
-        await asyncio.sleep(self._settings.tail_pace_s)
+        self._hot = tailer
+        try:
+            await self._read(tailer, hot, block_ms=_HOT_BLOCK_MS)
+        finally:
+            self._hot = None
+
+    async def _pace(self) -> None:
+        """Wait for the next turn: one every `tail_pace_s`, and a few at once after a calm."""
+        now, pace_s = asyncio.get_running_loop().time(), self._settings.tail_pace_s
+        self._next_read_at = max(self._next_read_at + pace_s, now - _BURST_READS * pace_s)
+        if self._next_read_at > now:
+            await asyncio.sleep(self._next_read_at - now)
+
+    async def _admit(self) -> None:
+        """Interrupt the hot wait for whoever has joined meanwhile."""
+        while True:
+            await self._hub.joined.wait()
+            self._hub.joined.clear()
+            self._joined.set()
+            if self._hot is None:
+                continue
+            try:
+                await self._hot.interrupt()
+            except StoreError:
+                continue  # the reading tasks see the same failure, count it and recover from it
 
     async def _read_cold(self, tailer: Tailer) -> None:
         quiet = asyncio.get_running_loop().time() - _QUIET_S

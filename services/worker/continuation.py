@@ -49,8 +49,8 @@ def _text_to_continue(parts: Sequence[Mapping[str, Any]]) -> str:
 class OverlapTrimmer:
     """Drops the beginning of the new text when it repeats the end of the old. Both are UTF-8; seams are at characters.
 
-    Of several possible overlaps the longest is taken; one shorter than `min_bytes` is none. Text is held back only while
-    a longer overlap is still possible, so at most `max_bytes`, and usually the first delta decides.
+    Of several possible overlaps the longest is taken; one shorter than `min_bytes` is none. Text is held back only
+    while a longer overlap is still possible, so at most `max_bytes`, and usually the first delta decides.
     """
 
     def __init__(self, old: bytes, *, min_bytes: int = MIN_OVERLAP_BYTES, max_bytes: int = MAX_OVERLAP_BYTES) -> None:

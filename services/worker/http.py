@@ -5,9 +5,9 @@ along, as a note.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -27,7 +27,7 @@ __all__ = ("HttpRequest", "ResponseBody", "new_session", "respond")
 
 # Half of this is what a stream may hold unread before its provider is made to wait.
 _READ_BUFFER_BYTES: Final = 64 * 1024
-# Common servers drop an idle connection after 5 s; a POST that meets such an end cannot be repeated blindly.
+# Common servers drop an idle connection after 5 s.
 _KEEP_ALIVE_S: Final = 4.0
 
 _Meaning = tuple[tuple[type[Exception], type[ProviderError]], ...]
@@ -36,12 +36,15 @@ _Meaning = tuple[tuple[type[Exception], type[ProviderError]], ...]
 _BEFORE_RESPONSE: Final[_Meaning] = (
     (aiohttp.ConnectionTimeoutError, ProviderUnreachable),
     (TimeoutError, ProviderStalled),
+    (HttpProcessingError, ProviderMalformed),
     (aiohttp.ClientResponseError, ProviderMalformed),
     (aiohttp.ClientPayloadError, ProviderTruncated),
     (aiohttp.ClientConnectionError, ProviderUnreachable),
     (aiohttp.InvalidURL, ProviderUnreachable),
     (aiohttp.ClientError, ProviderFailed),
     (OSError, ProviderUnreachable),
+    # A name that no resolver takes.
+    (UnicodeError, ProviderUnreachable),
 )
 _IN_RESPONSE: Final[_Meaning] = (
     (TimeoutError, ProviderStalled),
@@ -68,7 +71,10 @@ def new_session() -> aiohttp.ClientSession:
     No limit on connections (`max_jobs` is the limit), no cookies (they would tie tenants together), no compression
     (a compressor between us and a token only adds delay), no timeouts (each request has its own).
     """
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(
+        trace_configs=[tracing],
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity", "User-Agent": "tailrace"},
@@ -84,8 +90,26 @@ async def respond(
 
     Redirects are not followed: the operator's key goes to the operator's address only.
     """
-    with _meaning(_BEFORE_RESPONSE):
+    try:
         async with limit:
+            return await _answered(session, request)
+    except _foreign(_BEFORE_RESPONSE) as error:
+        raise _translated(error, _BEFORE_RESPONSE) from None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    is_reused: bool = False
+
+
+async def _answered(session: aiohttp.ClientSession, request: HttpRequest) -> aiohttp.ClientResponse:
+    """Try again as long as a kept connection turns out to be dead (llama.cpp closes after each answer).
+
+    Each turn uses up one of those; only the failure of a new connection says anything about the provider.
+    """
+    while True:
+        attempt = _Attempt()
+        try:
             return await session.request(
                 request.method,
                 request.url,
@@ -93,7 +117,19 @@ async def respond(
                 data=request.body,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(connect=request.connect_timeout_s),
+                trace_request_ctx=attempt,
             )
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            if not attempt.is_reused:
+                raise
+
+
+async def _note_reuse(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    # The session may be used for other requests too.
+    if isinstance(context.trace_request_ctx, _Attempt):
+        context.trace_request_ctx.is_reused = True
 
 
 class ResponseBody:
@@ -107,16 +143,17 @@ class ResponseBody:
         if self._lost is not None:
             self._lost.add_done_callback(self._break)
 
-    async def read(self, *, deadline: float) -> bytes:
+    async def read(self, deadline: float) -> bytes:
         """What has come in, `b""` at the end. Raises `ProviderStalled`, `ProviderTruncated`, `ProviderMalformed`."""
+        if self._lost is not None and self._lost.done():
+            self._break(self._lost)
         self._watchdog.watch(deadline)
         try:
-            with _meaning(_IN_RESPONSE):
-                return await self._content.readany()
-        except ProviderError:
+            return await self._content.readany()
+        except _foreign(_IN_RESPONSE) as error:
             if rest := self._unread():
                 return rest
-            raise
+            raise _translated(error, _IN_RESPONSE) from None
         finally:
             self._watchdog.rest()
 
@@ -160,12 +197,8 @@ def _look_at(lost: asyncio.Future[None]) -> None:
         lost.exception()
 
 
-@contextmanager
-def _meaning(table: _Meaning) -> Iterator[None]:
-    try:
-        yield
-    except tuple(kind for kind, _ in table) as error:
-        raise _translated(error, table) from None
+def _foreign(table: _Meaning) -> tuple[type[Exception], ...]:
+    return tuple(kind for kind, _ in table)
 
 
 def _translated(error: Exception, table: _Meaning) -> ProviderError:

@@ -152,15 +152,13 @@ class OpenAIStream:
     async def read(self) -> Sequence[Event] | None:
         if self._body is None:
             raise RuntimeError("a stream is read between open and aclose")
-        deadline = self._deadline()
-        while not self._chunks.ended:
-            data = await self._more(self._body, deadline)
-            if not data:
-                break
-            events = self._chunks.feed(data)
-            if events:
-                self._has_begun = True
+        try:
+            if events := await self._next_events(self._body):
                 return events
+        except ProviderError as error:
+            # What goes wrong after the finish reason takes nothing from the answer.
+            if self._chunks.finish_reason is None:
+                raise self._explained(error) from None
         events = self._chunks.finish()
         self._outcome = self._chunks.outcome
         return events or None
@@ -182,26 +180,31 @@ class OpenAIStream:
 
     async def _start_of(self, body: ResponseBody) -> bytes:
         start = b""
-        while len(start) <= _MAX_ERROR_BYTES and (data := await body.read(deadline=self._deadline())):
+        while len(start) <= _MAX_ERROR_BYTES and (data := await body.read(self._deadline())):
             start += data
         return start
 
-    async def _more(self, body: ResponseBody, deadline: float) -> bytes:
-        """More bytes; none when a finished answer lacks only its trailer."""
-        finished = self._chunks.finish_reason is not None
-        try:
-            return await body.read(deadline=min(deadline, self._trailer()) if finished else deadline)
-        except ProviderError as error:
-            if finished:
-                return b""
-            if isinstance(error, ProviderStalled) and asyncio.get_running_loop().time() >= self._last_s:
-                raise ProviderStalled(_TOO_LONG) from None
-            raise
+    async def _next_events(self, body: ResponseBody) -> Sequence[Event]:
+        """The next events; none at the end."""
+        chunks, deadline = self._chunks, self._deadline()
+        while not chunks.ended and (data := await body.read(deadline)):
+            if events := chunks.feed(data):
+                self._has_begun = True
+                return events
+            if chunks.finish_reason is not None:
+                deadline = min(deadline, self._trailer())
+        return ()
+
+    def _explained(self, error: ProviderError) -> ProviderError:
+        is_late = isinstance(error, ProviderStalled) and asyncio.get_running_loop().time() >= self._last_s
+        return ProviderStalled(_TOO_LONG) if is_late else error
 
     def _deadline(self) -> float:
         if not self._has_begun:
             return min(self._first_s, self._last_s)
         next_s = asyncio.get_running_loop().time() + self._provider.settings.next_token_timeout_s
+        if self._chunks.finish_reason is not None:
+            next_s = min(next_s, self._trailer())
         return min(next_s, self._last_s)
 
     def _trailer(self) -> float:

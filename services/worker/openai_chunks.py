@@ -65,12 +65,10 @@ class ChunkReader:
     def finish(self) -> list[Event]:
         """The last event, if one is due, after `[DONE]` or the end of the bytes; raises `ProviderTruncated`.
 
-        Without `[DONE]` a finish reason is proof enough that the answer is whole.
+        Without `[DONE]`, or with a failure in its place, a finish reason is proof enough that the answer is whole.
         """
-        if self._failure is not None:
-            raise self._failure
         if not self.ended and self.finish_reason is None:
-            raise ProviderTruncated
+            raise self._failure or ProviderTruncated()
         self.ended = True
         return self._told_usage()
 

@@ -8,10 +8,10 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from arq.connections import ArqRedis
-from arq.worker import Worker, func
+from arq.worker import func
 from prometheus_client import CollectorRegistry
 
 from services.worker.appender import Appender
@@ -21,6 +21,7 @@ from services.worker.heart import Heart
 from services.worker.http import new_session
 from services.worker.job import Jobs
 from services.worker.openai import OpenAIProvider
+from services.worker.picker import Picker
 from services.worker.provider import Provider
 from services.worker.sweeper import Sweeper
 from shared.errors import StoreError
@@ -69,13 +70,17 @@ class _Puller:
         self._queue = queue
         self._settings = settings
         self._running: set[asyncio.Task[Any]] = set()
-        self._worker: Worker | None = None
-        self._idle = asyncio.Event()
+        self._worker: Picker | None = None
+        self._room = asyncio.Semaphore(settings.max_jobs)
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            await self._pick(group)
+
+    async def _pick(self, group: asyncio.TaskGroup) -> NoReturn:
         pause_s = 0.0
         while True:
-            self._worker = self._new_worker()
+            self._worker = self._new_worker(group)
             try:
                 with mapping():
                     await self._worker.async_run()
@@ -96,32 +101,42 @@ class _Puller:
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.redis_timeout_s)
 
-    def _new_worker(self) -> Worker:
-        return Worker(
+    def _new_worker(self, group: asyncio.TaskGroup) -> Picker:
+        async def take(context: dict[Any, Any], stream_id: str, *, takeover: bool = False) -> None:
+            # arq's job is over when the stream is in our hands. arq asks Redis about every unfinished job at each look
+            # at its queue, on every worker; with a thousand long streams it would do nothing else.
+            await self._room.acquire()
+            self._running.add(group.create_task(self._pull(stream_id, takeover=takeover)))
+
+        return Picker(
+            wait_s=self._settings.poll_delay_s,
+            room=self._room,
             functions=[
-                func(cast("WorkerCoroutine", self._pull), name=JOB, keep_result=0, timeout=_JOB_TIMEOUT_S, max_tries=1)
+                func(cast("WorkerCoroutine", take), name=JOB, keep_result=0, timeout=_JOB_TIMEOUT_S, max_tries=1)
             ],
             redis_pool=self._queue,
             queue_name=queue_name(self._settings.prefix),
             max_jobs=self._settings.max_jobs,
-            poll_delay=self._settings.poll_delay_s,
             handle_signals=False,
             job_serializer=serialize,
             job_deserializer=deserialize,
             health_check_interval=60,
         )
 
-    async def _pull(self, context: dict[Any, Any], stream_id: str, *, takeover: bool = False) -> None:
+    async def _pull(self, stream_id: str, *, takeover: bool) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._running.add(task)
         try:
             await self._jobs.pull(stream_id, takeover=takeover)
         except StoreError as error:
             # Not ours to retry: whatever the claim did or did not do, the sweeper sees.
             logger.warning("pull failed: %s", error, extra={"stream": stream_id})
+        except Exception:
+            # A bug in one stream must not end the others; the sweeper finds the stream when its lease runs out.
+            logger.exception("pull failed", extra={"stream": stream_id})
         finally:
             self._running.discard(task)
+            self._room.release()
 
 
 @contextlib.asynccontextmanager

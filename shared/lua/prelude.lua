@@ -27,9 +27,9 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- 1e15 prints as `1e+15` by default; positions and times must stay digits.
+-- 1e15 prints as `1e+15` by default; positions and times must stay digits. Adding 0 turns -0, which is no integer to Redis.
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%.0f', number + 0)
 end
 
 local function id_of(key)
@@ -104,7 +104,7 @@ local function remove(keys)
   local held = redis.call('HMGET', keys[META], 'settled', 'tenant')
   count_bytes(keys, held[2], -tonumber(held[1] or 0) - STREAM_OVERHEAD)
   redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks_bytes(keys)))
-  redis.call('HINCRBY', keys[USAGE], 'requests', -redis.call('STRLEN', keys[REQUEST]))
+  redis.call('HINCRBY', keys[USAGE], 'requests', digits(-redis.call('STRLEN', keys[REQUEST])))
   redis.call('DEL', keys[STREAM], keys[BLOCKS], keys[META], keys[REQUEST])
   leave_indexes(keys)
 end
@@ -121,9 +121,9 @@ local function close(keys, kind, now, retain_ms, tombstone_ms)
     'expires_ms', digits(now + retain_ms))
   local freed = redis.call('STRLEN', keys[REQUEST])
   redis.call('DEL', keys[REQUEST])
-  redis.call('HINCRBY', keys[META], 'bytes', -freed)
-  redis.call('HINCRBY', keys[META], 'beside', -freed)
-  redis.call('HINCRBY', keys[USAGE], 'requests', -freed)
+  redis.call('HINCRBY', keys[META], 'bytes', digits(-freed))
+  redis.call('HINCRBY', keys[META], 'beside', digits(-freed))
+  redis.call('HINCRBY', keys[USAGE], 'requests', digits(-freed))
   redis.call('ZREM', keys[LEASES], id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('ZADD', keys[CHORES], digits(now), id)

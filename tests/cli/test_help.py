@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ SLOW_MODULES = ("aiohttp", "arq", "fastapi", "orjson", "prometheus_client", "pyd
 async def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     said = await say(command, "--help", cwd=tmp_path)
     assert said.code == 0
-    assert f"Usage: tailrace {command}" in said.out or "Usage:" in said.out
+    assert f"tailrace {command}" in said.out or "__main__.py" in said.out
     if command != "version":
         assert "Example" in said.out
         assert said.out.count(f"tailrace {command}") >= 1
@@ -43,15 +45,12 @@ async def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
     assert "doctor" in said.out + said.err
 
 
-async def test_help_imports_nothing_slow(tmp_path: Path) -> None:
+def test_help_imports_nothing_slow(tmp_path: Path) -> None:
     source = (
         "import sys, json\nfrom services.cli.main import main\nsys.argv = ['tailrace', '--help']\nmain()\n"
         f"print(json.dumps([name for name in {SLOW_MODULES!r} if name in sys.modules]), file=sys.stderr)\n"
     )
     (tmp_path / "probe.py").write_text(source, "utf-8")
-    import subprocess
-    import sys
-
     root = str(DOCUMENT.parents[1])
     done = subprocess.run(
         [sys.executable, "probe.py"],

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -203,7 +204,8 @@ async def test_misconf(redis_kind: ServerKind, stack: AsyncExitStack) -> None:
     await command(store, "BGSAVE")
 
     async def has_failed() -> bool:
-        return (await cast("Any", store.client).info("persistence"))["rdb_last_bgsave_status"] == "err"
+        info = await cast("Any", store.client).info("persistence")
+        return bool(info["rdb_last_bgsave_status"] == "err")
 
     await eventually(has_failed)
     assert await refusals(store, stream_id) == {StoreFull}
@@ -302,8 +304,8 @@ async def test_noauth_and_wrongpass(redis_kind: ServerKind, stack: AsyncExitStac
         stack.push_async_callback(tailer.aclose)
         for call in (
             store.ping,
-            lambda: store.create(new_stream(), RETENTION),
-            lambda: tailer.read({NOBODY: START}, count=1, block_ms=1),  # noqa: B023
+            partial(store.create, new_stream(), RETENTION),
+            partial(tailer.read, {NOBODY: START}, count=1, block_ms=1),
         ):
             with pytest.raises(StoreMisused) as raised:
                 await cast("Any", call)()
@@ -339,7 +341,9 @@ async def test_wrongtype(stack: AsyncExitStack, server: RedisServer) -> None:
 
 
 async def test_clusterdown(redis_kind: ServerKind, stack: AsyncExitStack) -> None:
-    server = await stack.enter_async_context(own_server(redis_kind, args=("--cluster-enabled", "yes", "--cluster-port", str(free_port()))))
+    server = await stack.enter_async_context(
+        own_server(redis_kind, args=("--cluster-enabled", "yes", "--cluster-port", str(free_port())))
+    )
     store = open_store(stack, server.url)
     with pytest.raises(StoreBusy):
         await store.meta(NOBODY)

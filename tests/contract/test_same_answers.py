@@ -19,7 +19,7 @@ from shared.memory_store import MemoryStore
 from shared.position import START, Position
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
-from shared.store import Append, Beat, Claim, Store
+from shared.store import Append, Beat, Claim, Compact, Eviction, Store
 from tests.conftest import own_keyspace, remove_keys
 from tests.support.redis_server import KINDS, ServerKind
 from tests.support.streams import ALL, LEASE_MS, OVER_MS, RETENTION, new_stream, nonce
@@ -212,6 +212,31 @@ class SameAnswers(RuleBasedStateMachine):
             "forget": lambda store: store.forget(stream_id),
         }
         self.ask(ways[how])
+
+    @rule(place=places, is_me=is_me, block_bytes=st.sampled_from([90, 150, 300, 1_000_000]))
+    def compact(self, place: str, *, is_me: bool, block_bytes: int) -> None:
+        meta = self.memory.streams.meta(self.ids[place])
+        mine = "" if meta and meta.is_over and is_me else self.nonce_of(place, is_me=is_me)
+        call = Compact(self.ids[place], mine, block_bytes=block_bytes)
+        self.ask(lambda store: store.compact([call]))
+
+    @rule(place=places, why=st.sampled_from(["expired", "evicted"]), tombstone_ms=st.sampled_from([0, 60_000]))
+    def evict(self, place: str, why: Eviction, tombstone_ms: int) -> None:
+        self.ask(lambda store: store.evict(self.ids[place], why=why, tombstone_ms=tombstone_ms))
+
+    @rule()
+    def account(self) -> None:
+        """The sums of Redis are counted step by step, those in memory are added up anew: neither may drift."""
+
+        async def look(store: Store) -> Any:
+            await store.touch(self.ids[PLACES[0]])
+            chores = sorted(await store.chores(quiet_ms=0, limit=1000))
+            stalest = {each.id: (each.tenant, each.status, each.bytes) for each in await store.stalest(limit=1000)}
+            recounts = [await store.recount(bucket, limit=1000) for bucket in ("07", "08")]
+            tenants = [await store.tenant_bytes(tenant) for tenant in TENANTS], dict(await store.tenants())
+            return chores, stalest, recounts, tenants, await store.usage()
+
+        self.ask(look)
 
     @rule(place=places, after=positions, limit=st.integers(1, 4))
     def read(self, place: str, after: Position, limit: int) -> None:

@@ -74,13 +74,15 @@ class SimClient:
     async def _read(self, outlet: SimOutlet, edge: SimEdge) -> None:
         parser = SseParser()
         try:
-            while (data := await outlet.take()) not in (END, CUT) and self._outcome is None:
-                for item in parser.feed(data):
-                    if item.data is not None:
-                        self._take(item.id, item.data, edge)
-                if self._chance.random() < self._leaving:
+            # Read on after the terminal event: nothing may follow it.
+            while (data := await outlet.take()) not in (END, CUT):
+                items = [item for item in parser.feed(data) if item.data is not None]
+                for item in items:
+                    self._take(item.id, item.data or {}, edge)
+                if items and self._outcome is None and self._chance.random() < self._leaving:
                     break
-                await asyncio.sleep(self._slowness_s * self._chance.expovariate(1))
+                if items:
+                    await asyncio.sleep(self._slowness_s * self._chance.expovariate(1))
         finally:
             outlet.lose()
         self._history.add(Closed(self._history.now(), self.name, self._stream_id, edge.link.name, ""))

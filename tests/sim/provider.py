@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from services.worker.provider import CompletionRequest, Outcome
 from shared.errors import ProviderFailed, ProviderStalled, ProviderTruncated
@@ -62,7 +63,7 @@ class SimStream:
         if self.outcome is not None:
             return None
         await self._wait()
-        events = [delta(step.kind, step.text) for step, _ in zip(self._steps, range(self._some()), strict=False)]
+        events = [delta(step.kind, step.text) for step in islice(self._steps, self._some())]
         if events:
             self.has_begun = True
             return events
@@ -74,7 +75,7 @@ class SimStream:
         self._is_closed = True
 
     def _some(self) -> int:
-        return self._provider.chance.randint(1, 3)
+        return self._provider.chance.randint(1, 2)
 
     async def _wait(self) -> None:
         await asyncio.sleep(self._provider.pace_s * self._provider.chance.expovariate(1))

@@ -38,6 +38,9 @@ class Queue:
         self._names.add(name)
         self._jobs.append(job)
 
+    def put_back(self, job: Job) -> None:
+        self._jobs.insert(0, job)
+
     async def take(self, link: Link) -> Job:
         """The next job for this worker; a dead or frozen one takes none."""
         while True:

@@ -21,8 +21,6 @@ __all__ = ("SimWorker",)
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.02
-
 
 class SimWorker:
     """Runs until it is killed; nothing it does afterwards reaches anybody."""
@@ -33,6 +31,8 @@ class SimWorker:
         self.link = link
         self._queue = queue
         self._settings = settings
+        self._is_draining = False
+        self._pulls: set[asyncio.Task[None]] = set()
         self._appender = Appender(link.store, settings, metrics)
         self._cancels = Cancels(link.store)
         self._heart = _LoopHeart(lambda: link.store, settings)
@@ -60,7 +60,18 @@ class SimWorker:
                 group.create_task(part.run())
             while True:
                 job = await self._queue.take(self.link)
-                group.create_task(self._pull(job.stream_id, takeover=job.takeover))
+                if self._is_draining:
+                    self._queue.put_back(job)
+                    await asyncio.get_running_loop().create_future()
+                task = group.create_task(self._pull(job.stream_id, takeover=job.takeover))
+                self._pulls.add(task)
+                task.add_done_callback(self._pulls.discard)
+
+    def drain(self) -> None:
+        """SIGTERM whose time for running streams is up: they are handed over."""
+        self._is_draining = True
+        for task in list(self._pulls):
+            task.cancel()
 
     async def _pull(self, stream_id: str, *, takeover: bool) -> None:
         try:

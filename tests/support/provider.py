@@ -373,9 +373,10 @@ class Performance:
         return "tool_calls" if self._script.kinds == "mixed" else self._script.finish
 
     def _error_body(self) -> bytes:
-        # As providers do: the answer to a mistake quotes the prompt.
-        prompt = str(self._body["messages"])
-        return orjson.dumps({"error": {"message": f"no: {prompt}", "code": self._fault.status}})
+        # As providers do: the answer to a mistake quotes what was sent.
+        headers = self._connection.seen.headers if self._connection.seen else {}
+        message = f"no: {headers} {self._body['messages']}"
+        return orjson.dumps({"error": {"message": message, "code": self._fault.status}})
 
 
 def _attempt_of(script: Script, said: str, number: int) -> int:

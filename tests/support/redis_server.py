@@ -51,6 +51,10 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def binary(self) -> str:
+        return str(self._binary)
+
+    @property
     def directory(self) -> Path:
         return Path(self._directory.name)
 

@@ -24,6 +24,7 @@ __all__ = (
     "NdjsonParser",
     "SseParser",
     "answered",
+    "collected",
     "follow",
     "opened",
     "request",
@@ -123,7 +124,6 @@ class Answer:
     status: int
     headers: dict[str, str]
     reader: asyncio.StreamReader = field(repr=False)
-    writer: asyncio.StreamWriter = field(repr=False)
     method: str = "GET"
     is_complete: bool = False
 
@@ -189,7 +189,7 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + raw
 
 
-async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str = "GET") -> Answer:
+async def answered(reader: asyncio.StreamReader, method: str = "GET") -> Answer:
     """The head of the next response on a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.rstrip("\r\n").split("\r\n")
@@ -198,7 +198,7 @@ async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, m
     if len(set(names)) != len(names):
         raise Broken(f"a header twice: {names}")
     headers = {name.lower(): value for name, value in pairs}
-    return Answer(int(status_line.split(" ")[1]), headers, reader, writer, method)
+    return Answer(int(status_line.split(" ")[1]), headers, reader, method)
 
 
 @asynccontextmanager
@@ -218,10 +218,65 @@ async def opened(
     try:
         writer.write(request(method, path, headers=headers, body=body, version=version))
         async with asyncio.timeout(within_s):
-            answer = await answered(reader, writer, method)
+            answer = await answered(reader, method)
         yield answer
     finally:
         writer.transport.abort()
+
+
+class _Collector(asyncio.Protocol):
+    """Keeps bytes and looks at nothing but their end: a hundred of these must not slow down what they test."""
+
+    def __init__(self, wanted: bytes) -> None:
+        self.received = bytearray()
+        self.is_over = asyncio.get_running_loop().create_future()
+        self._wanted = wanted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(self._wanted)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        if self.received.endswith((b"\r\n0\r\n\r\n", b" 204 No Content\r\n\r\n")):
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if not self.is_over.done():
+            self.is_over.set_result(None)
+
+
+async def collected(port: int, path: str, headers: Mapping[str, str], *, within_s: float = 60.0) -> tuple[int, bytes]:
+    """Status and body of a GET, read to its proper end as fast as can be. Raises `Broken` if it was cut."""
+    loop = asyncio.get_running_loop()
+    wanted = request("GET", path, headers=headers)
+    transport, collector = await loop.create_connection(lambda: _Collector(wanted), "127.0.0.1", port)
+    try:
+        async with asyncio.timeout(within_s):
+            await collector.is_over
+    finally:
+        transport.abort()
+    head, _, body = bytes(collector.received).partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), _dechunked(body)
+
+
+def _dechunked(body: bytes) -> bytes:
+    parts, at = [], 0
+    while at < len(body):
+        end = body.index(b"\r\n", at)
+        size = int(body[at:end], 16)
+        if body[end + 2 + size : end + 4 + size] != b"\r\n":
+            break
+        if size == 0:
+            return b"".join(parts)
+        parts.append(body[end + 2 : end + 2 + size])
+        at = end + 4 + size
+    if body:
+        raise Broken(f"a body was cut after {at} bytes: {body[at:][:100]!r}")
+    return b""
 
 
 # Histories

@@ -1,5 +1,9 @@
 """Workers and scripted providers for tests, as processes of their own."""
 
+import json
+from typing import Any
+from urllib.request import urlopen
+
 from tests.support.service import Service, ours
 
 __all__ = ("ProviderProcess", "WorkerProcess", "running_provider", "running_worker")
@@ -27,6 +31,12 @@ class ProviderProcess(Service):
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.log.strip()}/v1"
+
+    def seen(self) -> list[dict[str, Any]]:
+        """What became of each request, oldest first."""
+        with urlopen(f"http://127.0.0.1:{self.log.strip()}/_seen", timeout=5) as response:
+            seen: list[dict[str, Any]] = json.load(response)
+        return seen
 
 
 def running_worker(**settings: str | float) -> WorkerProcess:

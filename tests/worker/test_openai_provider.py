@@ -6,7 +6,7 @@ import socket
 import sys
 import traceback
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from typing import Any
 
@@ -130,7 +130,7 @@ async def listening(backlog: int = 1) -> AsyncIterator[tuple[socket.socket, str]
         Script("bytes-crlf", chunks=6, split=1, newline="\r\n"),
         Script("surrogates", chunks=30, surrogates=True),
         Script("megabytes", chunks=3, piece_bytes=1_000_000),
-        Script("giant", chunks=1, piece_bytes=8 * 1024 * 1024),
+        Script("giant", chunks=1, piece_bytes=10 * 1024 * 1024),
     ],
     ids=lambda script: script.key,
 )
@@ -216,6 +216,40 @@ async def test_connections_are_used_again(server: ScriptedProvider, session: aio
         await server.seen[-1].over.wait()
         await stream.aclose()
     assert server.accepted < 5
+
+
+async def test_a_kept_connection_that_died_costs_nothing(session: aiohttp.ClientSession) -> None:
+    answer = (
+        chunked(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n') + b"0\r\n\r\n"
+    )
+    served: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One answer a connection. The second request is what tells it to hang up, so the client cannot know before."""
+        served.append(0)
+        await request_on(reader)
+        writer.write(answer)
+        served[-1] += 1
+        await request_on(reader)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        for _ in range(3):
+            stream = provider_at(base_url, session).stream(CompletionRequest("m", []))
+            assert await read_all(stream, []) == Outcome("stop", None)
+        await session.close()
+    assert served == [1, 1, 1]
+
+
+async def test_a_new_connection_that_dies_is_not_tried_again(
+    server: ScriptedProvider, session: aiohttp.ClientSession
+) -> None:
+    assert (
+        type(await failure_of(stream_of(server, session, Script("h", fault=Fault("hangup"))), []))
+        is ProviderUnreachable
+    )
+    assert server.requests["h"] == 1
 
 
 async def test_many_streams_at_once(server: ScriptedProvider, session: aiohttp.ClientSession) -> None:
@@ -379,7 +413,12 @@ async def test_chatter_after_the_finish_reason_is_cut_off(
 async def test_what_is_not_there_is_unreachable(session: aiohttp.ClientSession) -> None:
     async with listening() as (_, base_url):
         pass
-    for url in (base_url, "http://no-such-host.invalid/v1", base_url.replace("http:", "https:")):
+    for url in (
+        base_url,
+        "http://no-such-host.invalid/v1",
+        f"http://{'a' * 64}.invalid/v1",
+        base_url.replace("http:", "https:"),
+    ):
         provider = provider_at(url, session)
         assert type(await failure_of(provider.stream(CompletionRequest("m", [])), [])) is ProviderUnreachable
         with pytest.raises(ProviderUnreachable):
@@ -631,6 +670,13 @@ async def test_the_provider_as_a_process_tells_what_it_saw(session: aiohttp.Clie
 
 
 # A server that says bytes
+
+
+async def request_on(reader: asyncio.StreamReader) -> None:
+    with suppress(asyncio.IncompleteReadError):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(length)
 
 
 def chunked(body: bytes) -> bytes:

@@ -61,4 +61,5 @@ name = "local"
 dialect = "openai"
 base_url = "http://{LOOPBACK}:{model_port}/v1"
 models = ["{MODEL_NAME}"]
+continuation = "prefill"  # llama.cpp goes on where an assistant turn stops
 """

@@ -24,6 +24,13 @@ _CONTEXT_TOKENS: Final = 8192
 _SLOTS: Final = 4
 _PROMPT_CACHE_MIB: Final = 64
 _MOST_THREADS: Final = 4
+# So small a model, left to the server's defaults, soon says "the wheel of the wheel" until its context is full; with these
+# it comes to an end. A request that names its own wins.
+_LONGEST_ANSWER_TOKENS: Final = 1024
+_TEMPERATURE: Final = 0.5
+_TOP_P: Final = 0.9
+_REPEAT_PENALTY: Final = 1.12
+_REPEAT_WINDOW_TOKENS: Final = 256
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +86,11 @@ def _parameters(parameters: Any, weights: Path, host: str, port: int) -> Any:
     parameters.cache_ram_mib = _PROMPT_CACHE_MIB
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
+    parameters.n_predict = _LONGEST_ANSWER_TOKENS
+    parameters.sampling.temp = _TEMPERATURE
+    parameters.sampling.top_p = _TOP_P
+    parameters.sampling.penalty_repeat = _REPEAT_PENALTY
+    parameters.sampling.penalty_last_n = _REPEAT_WINDOW_TOKENS
     parameters.verbosity = 0
     # Only workers talk to it: no page of its own, no window into other people's prompts, no foreign origins.
     parameters.ui = False

@@ -16,7 +16,7 @@ from services.cli.bench.mark import marked
 
 __all__ = ("Upstream",)
 
-_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
+_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _EVENT: Final = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1760000000,"model":"bench",'
     b'"choices":[{"index":0,"delta":%b,"finish_reason":%b}]}\n\n'

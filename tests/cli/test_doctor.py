@@ -1,0 +1,209 @@
+"""The doctor with healthy and sick patients, each a real server."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cli.checks.redis import eviction, memory, persistence, skew, version
+from shared.redis_library import Library
+from tests.cli.command import Said, say
+from tests.cli.fake_edge import error, fake_edge
+from tests.conftest import missing
+from tests.support.provider import scripted_provider
+from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, running_redis
+from tests.support.service import ours
+
+__all__ = ()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def healthy(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    yield from started(request.param, appendonly=True)
+
+
+@pytest.fixture(scope="module")
+def sick() -> Iterator[RedisServer]:
+    """It evicts, forgets at each restart, and has less memory than the streams may use."""
+    yield from started("redis7", appendonly=False, args=("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"))
+
+
+def started(kind: ServerKind, *, appendonly: bool, args: tuple[str, ...] = ()) -> Iterator[RedisServer]:
+    try:
+        server = running_redis(kind, appendonly=appendonly, args=args)
+    except ServerMissing as reason:
+        missing(str(reason))
+    with server:
+        yield server
+
+
+def table(name: str, base_url: str) -> str:
+    return f'[[providers]]\nname = "{name}"\nbase_url = "{base_url}"\nmodels = ["m"]\n'
+
+
+def by_check(said: Said) -> dict[str, dict[str, Any]]:
+    return {line["check"]: line for line in said.lines}
+
+
+async def test_a_healthy_redis_passes(tmp_path: Path, healthy: RedisServer) -> None:
+    said = await say("doctor", "--load", cwd=tmp_path, environment=ours(redis_url=healthy.url))
+    found = by_check(said)
+    assert said.code == 0, said.out
+    checks = (
+        "configuration",
+        "redis",
+        "redis version",
+        "eviction",
+        "persistence",
+        "memory",
+        "functions",
+        "clock",
+        "queue",
+    )
+    assert {name: found[name]["status"] for name in checks} == dict.fromkeys(checks, "ok")
+    name = {"redis7": "Redis 7.", "valkey9": "Valkey 9."}[healthy.kind]
+    assert found["redis version"]["detail"].startswith(name)
+    assert Library.read().name in found["functions"]["detail"]
+
+
+async def test_it_changes_nothing_unasked(tmp_path: Path, sick: RedisServer) -> None:
+    first = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=sick.url)))["functions"]
+    again = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=sick.url)))["functions"]
+    assert first["status"] == again["status"] == "warning"
+    assert "tailrace doctor --load" in first["fix"]
+
+
+async def test_a_sick_redis_is_told_apart(tmp_path: Path, sick: RedisServer) -> None:
+    said = await say("doctor", cwd=tmp_path, environment=ours(redis_url=sick.url))
+    found = by_check(said)
+    assert said.code == 1
+    assert found["redis"]["status"] == "ok"
+    assert found["eviction"]["status"] == "failed"
+    assert "CONFIG SET maxmemory-policy noeviction" in found["eviction"]["fix"]
+    assert found["persistence"]["status"] == "failed"
+    assert "appendonly yes" in found["persistence"]["fix"]
+    assert found["memory"]["status"] == "warning"
+
+
+async def test_eviction_can_be_allowed(tmp_path: Path, sick: RedisServer) -> None:
+    environment = ours(redis_url=sick.url, allow_eviction="true")
+    assert by_check(await say("doctor", cwd=tmp_path, environment=environment))["eviction"]["status"] == "warning"
+
+
+async def test_no_redis_fails_once_and_skips_the_rest(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"redis://user:canary@127.0.0.1:{nobody.getsockname()[1]}/0"
+        said = await say("doctor", cwd=tmp_path, environment=ours(redis_url=url))
+    found = by_check(said)
+    assert said.code == 1
+    assert found["redis"]["status"] == "failed"
+    assert found["queue"]["status"] == "failed"
+    assert {found[name]["status"] for name in ("redis version", "eviction", "functions", "clock")} == {"skipped"}
+    assert "canary" not in said.out + said.err
+
+
+async def test_a_password_that_is_wanted_is_named(tmp_path: Path) -> None:
+    try:
+        server = running_redis("redis7", args=("--requirepass", "canary"))
+    except ServerMissing as reason:
+        missing(str(reason))
+    async with server:
+        found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=server.url)))
+    assert found["redis"]["status"] == "failed"
+    assert "Authentication" in found["redis"]["detail"]
+
+
+async def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    said = await say("doctor", cwd=tmp_path, environment=ours(rediss_url="x"))
+    assert said.code == 1
+    assert "TAILRACE_REDISS_URL" in by_check(said)["configuration"]["detail"]
+
+
+async def test_providers_are_asked(tmp_path: Path, healthy: RedisServer) -> None:
+    async with scripted_provider() as provider:
+        here, gone = provider.base_url, "http://127.0.0.1:9/v1"
+        tables = [table("good", here), table("gone", gone), table("keyless", here) + 'api_key_env = "NO_SUCH_KEY"\n']
+        (tmp_path / "tailrace.toml").write_text("".join(tables))
+        said = await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url))
+    found = by_check(said)
+    assert said.code == 1
+    assert found["provider good"]["status"] == "ok"
+    assert found["provider gone"]["status"] == "failed"
+    assert "NO_SUCH_KEY is not set" in found["provider keyless"]["detail"]
+
+
+async def test_no_provider_is_a_warning(tmp_path: Path, healthy: RedisServer) -> None:
+    found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url)))
+    assert found["providers"]["status"] == "warning"
+
+
+async def test_edges_are_asked(tmp_path: Path, healthy: RedisServer) -> None:
+    refusals = [error(503, "draining", "Away.")]
+    async with fake_edge([]) as good, fake_edge([], refusals=refusals) as draining:
+        gone = "http://127.0.0.1:9"
+        urls = ("--url", good.url, "--url", draining.url, "--url", gone)
+        said = await say("doctor", *urls, cwd=tmp_path, environment=ours(redis_url=healthy.url))
+    found = by_check(said)
+    assert said.code == 1
+    assert [found[f"edge {url}"]["status"] for url in (good.url, draining.url, gone)] == ["ok", "failed", "failed"]
+
+
+async def test_a_terminal_gets_a_table(tmp_path: Path, healthy: RedisServer) -> None:
+    said = await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url), terminal=True)
+    assert "what to do" in said.out
+    assert "\x1b[32mok" in said.out
+
+
+async def test_no_color_is_honoured(tmp_path: Path, healthy: RedisServer) -> None:
+    environment = ours(redis_url=healthy.url) | {"NO_COLOR": "1"}
+    said = await say("doctor", cwd=tmp_path, environment=environment, terminal=True)
+    assert "\x1b[32m" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("info", "status"),
+    [
+        ({"redis_version": "7.0.0"}, "ok"),
+        ({"redis_version": "8.2.1"}, "ok"),
+        ({"redis_version": "6.2.14"}, "failed"),
+        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.2"}, "ok"),
+        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "7.0.0"}, "failed"),
+        ({}, "failed"),
+    ],
+)
+def test_versions(info: dict[str, Any], status: str) -> None:
+    assert version(info).status == status
+
+
+@pytest.mark.parametrize(
+    ("info", "status"),
+    [
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, "ok"),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, "failed"),
+        ({"aof_enabled": 0, "connected_slaves": 1}, "warning"),
+        ({"aof_enabled": 0}, "failed"),
+    ],
+)
+def test_persistence(info: dict[str, Any], status: str) -> None:
+    assert persistence(info).status == status
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0, "ok"), (99, "warning"), (100, "ok")])
+def test_memory(limit: int, status: str) -> None:
+    assert memory({"maxmemory": limit}, budget_bytes=100).status == status
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "status"),
+    [(0.2, "ok"), (-0.2, "ok"), (2, "warning"), (-2, "warning"), (31, "failed"), (-31, "failed")],
+)
+def test_clocks(offset_s: float, status: str) -> None:
+    assert skew(offset_s).status == status
+    assert ("behind" in skew(offset_s).detail) == (offset_s > 0)
+
+
+def test_an_unknown_policy_is_no_good_policy() -> None:
+    assert eviction({}, is_allowed=False).status == "failed"

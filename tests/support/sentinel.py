@@ -1,0 +1,212 @@
+"""A Redis with a replica and three Sentinels, on free ports, all of which can be killed."""
+
+import asyncio
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tests.support.redis_server import RedisServer, ServerKind, free_port, server_binary
+from tests.support.waiting import eventually
+
+__all__ = ("MASTER", "SentinelGroup", "running_sentinels")
+
+MASTER: Final = "tailrace"
+_DOWN_AFTER_MS = 1000
+_FAILOVER_TIMEOUT_MS = 3000
+_SENTINELS, _QUORUM = 3, 2
+# The replica has a user of its own, so that the link can be cut by switching that user off.
+_REPLICATION: Final = ("--masteruser", "replica", "--masterauth", "link", "--repl-diskless-sync-delay", "0")
+_USER: Final = ("--user", "replica", "on", ">link", "+psync", "+replconf", "+ping")
+
+
+class SentinelGroup:
+    """Two nodes and what watches over them. `async with` starts them and ends them by pid."""
+
+    def __init__(self, kind: ServerKind = "redis7", *, args: Sequence[str] = ()) -> None:
+        options = ("--appendfsync", "everysec", *_REPLICATION, *_USER, *args)
+        self.nodes = [RedisServer(kind, appendonly=True, args=options) for _ in range(2)]
+        self.sentinel_ports: list[int] = []
+        self._binary = server_binary(kind)
+        self._folder = tempfile.TemporaryDirectory(prefix="tailrace-sentinel-")
+        self._sentinels: list[subprocess.Popen[bytes]] = []
+        self._stack = ExitStack()
+        self._clients: dict[int, Redis] = {}
+
+    def __repr__(self) -> str:
+        return f"<SentinelGroup nodes={[node.port for node in self.nodes]} sentinels={self.sentinel_ports}>"
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinel_ports)
+        return f"redis+sentinel://{hosts}/{MASTER}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+        for process in self._sentinels:
+            process.kill()
+            process.wait()
+        await asyncio.to_thread(self._stack.close)
+        self._folder.cleanup()
+
+    # Looking
+
+    def client(self, port: int) -> Redis:
+        """A client straight to a node or a Sentinel."""
+        if port not in self._clients:
+            self._clients[port] = Redis(port=port, socket_timeout=2, socket_connect_timeout=1)
+        return self._clients[port]
+
+    async def master(self) -> RedisServer:
+        """The node that most Sentinels call the master."""
+        named = [await self._named_by(port) for port in self.sentinel_ports]
+        port = max(set(named), key=named.count)
+        return next(node for node in self.nodes if node.port == port)
+
+    async def replica(self) -> RedisServer:
+        master = await self.master()
+        return next(node for node in self.nodes if node is not master)
+
+    async def offset(self, node: RedisServer) -> int:
+        """How much of the replication stream a node has."""
+        info = await self._info(node)
+        return int(info.get("slave_repl_offset", info.get("master_repl_offset", 0)))
+
+    async def is_whole(self) -> bool:
+        """Whether everybody agrees who is the master, and the other one is its replica and up to date."""
+        try:
+            named = {await self._named_by(port) for port in self.sentinel_ports}
+            master, replica = await self.master(), await self.replica()
+            if named != {master.port}:
+                return False
+            above, below = await self._info(master), await self._info(replica)
+        except (RedisError, OSError, StopIteration):
+            return False
+        is_linked = below.get("role") == "slave" and below.get("master_link_status") == "up"
+        return is_linked and above.get("role") == "master" and below.get("master_port") == master.port
+
+    # Doing
+
+    async def heal(self, *, within_s: float = 30.0) -> None:
+        """Start what is dead, join it to the master there is now, and wait until all is well again."""
+        await eventually(self._has_master, within_s=within_s, every_s=0.05)
+        master, replica = await self.master(), await self.replica()
+        if replica.process.poll() is not None:
+            await asyncio.to_thread(replica.start)
+        await self.join_replication()
+        info = await self._info(replica)
+        if info.get("role") == "master" or info.get("master_port") != master.port:
+            await self.client(replica.port).execute_command("REPLICAOF", "127.0.0.1", master.port)
+        await eventually(self.is_whole, within_s=within_s, every_s=0.05)
+
+    async def cut_replication(self) -> None:
+        """The replica hears nothing more, and nobody else notices."""
+        client = self.client((await self.master()).port)
+        await client.execute_command("ACL", "SETUSER", "replica", "off")
+        await client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+    async def join_replication(self) -> None:
+        for node in self.nodes:
+            with contextlib.suppress(RedisError, OSError):
+                await self.client(node.port).execute_command("ACL", "SETUSER", "replica", "on")
+
+    async def fail_over(self) -> None:
+        """What an operator asks of the Sentinels: promote the replica."""
+        await self.client(self.sentinel_ports[0]).execute_command("SENTINEL", "FAILOVER", MASTER)
+
+    async def until_master_is_not(self, old: RedisServer, *, within_s: float = 15.0) -> RedisServer:
+        """Wait for a failover; answers the new master."""
+
+        async def has_moved() -> bool:
+            master = await self.master()
+            return master is not old and (await self._info(master)).get("role") == "master"
+
+        async def has_moved_surely() -> bool:
+            try:
+                return await has_moved()
+            except (RedisError, OSError, StopIteration):
+                return False
+
+        await eventually(has_moved_surely, within_s=within_s, every_s=0.02)
+        return await self.master()
+
+    # Starting
+
+    async def _start(self) -> None:
+        first, second = self.nodes
+        await asyncio.to_thread(self._stack.enter_context, first)
+        await asyncio.to_thread(self._stack.enter_context, second)
+        await self.client(second.port).execute_command("REPLICAOF", "127.0.0.1", first.port)
+        self.sentinel_ports = [free_port() for _ in range(_SENTINELS)]
+        for port in self.sentinel_ports:
+            self._sentinels.append(self._start_sentinel(port))
+        await eventually(self._is_watched, within_s=20, every_s=0.05)
+
+    def _start_sentinel(self, port: int) -> subprocess.Popen[bytes]:
+        folder = Path(self._folder.name) / str(port)
+        folder.mkdir()
+        (folder / "sentinel.conf").write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile sentinel.log\n"
+            f"sentinel monitor {MASTER} 127.0.0.1 {self.nodes[0].port} {_QUORUM}\n"
+            f"sentinel down-after-milliseconds {MASTER} {_DOWN_AFTER_MS}\n"
+            f"sentinel failover-timeout {MASTER} {_FAILOVER_TIMEOUT_MS}\n"
+        )
+        command = [str(self._binary), str(folder / "sentinel.conf"), "--sentinel"]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    async def _is_watched(self) -> bool:
+        """Whether every Sentinel knows the others and the replica: before that there is no failover."""
+        for port in self.sentinel_ports:
+            try:
+                states = await self._states(port)
+            except (RedisError, OSError):
+                return False
+            if int(states["num-other-sentinels"]) < _SENTINELS - 1 or int(states["num-slaves"]) < 1:
+                return False
+        return await self.is_whole()
+
+    async def _has_master(self) -> bool:
+        try:
+            return (await self._info(await self.master())).get("role") == "master"
+        except (RedisError, OSError, StopIteration):
+            return False
+
+    async def _states(self, port: int) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self.client(port).sentinel_master(MASTER))
+
+    async def _named_by(self, port: int) -> int:
+        """The port of the master, by one Sentinel."""
+        answer = await self.client(port).execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return int(answer[1])
+
+    async def _info(self, node: RedisServer) -> dict[str, Any]:
+        return cast("dict[str, Any]", await self.client(node.port).info("replication"))
+
+
+def running_sentinels(kind: ServerKind = "redis7", *, args: Sequence[str] = ()) -> SentinelGroup:
+    """A group to be entered with `async with`. Raises `ServerMissing` if the machine has no such server."""
+    return SentinelGroup(kind, args=args)
+
+
+@contextlib.asynccontextmanager
+async def watched(group: SentinelGroup) -> AsyncIterator[SentinelGroup]:
+    async with group:
+        yield group
