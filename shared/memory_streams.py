@@ -256,6 +256,7 @@ class MemoryStreams:
             self._streams[stream_id] = history[-1].revive()
         else:
             self._streams.pop(stream_id, None)
+            self._histories.pop(stream_id, None)
 
     def snapshot(self) -> Moment:
         """All streams as they are, with their past."""

@@ -63,7 +63,7 @@ class TextPrinter:
         fields = event.fields
         match event.type:
             case "start":
-                self.remark(f"stream {fields.get('stream')} of {fields.get('model')}")
+                self.remark(f"model {fields.get('model')}")
             case "text" | "reasoning" | "refusal":
                 self._delta(event.type, str(fields["delta"]))
             case "tool_call":

@@ -5,21 +5,28 @@ is written to its socket in the same call that takes it in. All others come by i
 fallen behind what is kept here reads Redis.
 """
 
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from services.edge.batch import Batch
-from services.edge.wire import Wire
+from services.edge.wire import Wire, chunk
 from shared.events import LogEntry
-from shared.lineage import Lineage
+from shared.lineage import Fence, Lineage, Resume
 from shared.position import EventId, Position
+from shared.store import Meta
 
 __all__ = ("Diverged", "Feed", "Follower")
 
+logger = logging.getLogger(__name__)
+
+# The most that one write to a live reader hands over, and so what a reader that stalls in it can hold up.
+_BATCH_BYTES = 64 * 1024
+
 
 class Diverged(Exception):
-    """The entries do not continue what the feed has seen: the log was trimmed, lost or replaced meanwhile."""
+    """The entries do not continue what the feed has seen: the log was folded, trimmed, lost or replaced meanwhile."""
 
 
 class Follower(Protocol):
@@ -36,51 +43,63 @@ class Follower(Protocol):
         """There is news, or the feed has ended, or the follower has to judge its cursor again."""
         ...
 
+    def disconnect(self) -> None:
+        """Give the follower up: it could not be written to."""
+        ...
+
 
 class Feed:
-    """Batches from offset `base` to the tail. `cursor` is the tail as an event id."""
+    """Batches from offset `base` to the tail. `cursor` is the tail as an event id.
 
-    def __init__(self, stream_id: str, lineage: Lineage, *, max_bytes: int) -> None:
-        self.id = stream_id
+    `delivered` is told how many events went to live readers of a wire.
+    """
+
+    def __init__(self, meta: Meta, *, max_bytes: int, delivered: Callable[[Wire, int], None]) -> None:
+        self.id = meta.id
         self.readers: set[Follower] = set()
-        self.live: set[Follower] = set()
         self.quiet_since = 0.0
+        self.checked_at = 0.0
         self.is_over = False
         self.is_gone = False
+        self._live: dict[Wire, set[Follower]] = {}
+        self._delivered = delivered
         self._max_bytes = max_bytes
         self._bytes = 0
         self._batches: deque[Batch] = deque()
-        self._adopt(lineage)
+        self._adopt(meta)
 
     def __repr__(self) -> str:
-        return f"<Feed {self.id[:8]}… at {self.tail} readers={len(self.readers)} live={len(self.live)}>"
+        live = sum(map(len, self._live.values()))
+        return f"<Feed {self.id[:8]}… at {self.tail} readers={len(self.readers)} live={live}>"
 
     @property
     def cursor(self) -> EventId:
         return EventId(self.tail, self.nonces.get(self.tail.attempt))
 
     def covers(self, cursor: EventId) -> bool:
-        """Whether the feed alone can serve a reader at `cursor`, whose lineage has been judged."""
-        attempt, offset = cursor.position
-        return attempt <= self.tail.attempt and self.base <= offset <= self.tail.offset
+        """Whether the feed alone can serve a reader: no fence has taken what it holds, and no older batch is needed."""
+        verdict = self._lineage.judge(cursor)
+        return isinstance(verdict, Resume) and self.base <= verdict.offset
 
     def after(self, offset: int) -> Batch | None:
         """The next batch for a reader at `offset`, cut to what it lacks; None if it is up to date."""
-        for batch in self._batches:
-            if batch.end > offset:
-                return batch.after(offset)
-        return None
+        following = None
+        for batch in reversed(self._batches):
+            if batch.end <= offset:
+                break
+            following = batch
+        return following.after(offset) if following else None
 
     def extend(self, entries: Sequence[LogEntry]) -> None:
         """Take in what the tail has read, and write it to the live readers. Raises `Diverged`."""
         run: list[LogEntry] = []
-        offset = self.tail.offset
+        size, offset = 0, self.tail.offset
         for entry in entries:
             if entry.position <= self.tail:
                 continue  # read twice: by the hot and by the cold connection
             if entry.event.kind == "fence":
                 self._publish(run)
-                run = []
+                run, size = [], 0
                 self._take_fence(entry)
                 offset = self.tail.offset
                 continue
@@ -88,36 +107,49 @@ class Feed:
                 raise Diverged
             offset = entry.position.offset
             run.append(entry)
+            size += len(entry.event.value)
+            if size >= _BATCH_BYTES:
+                self._publish(run)
+                run, size = [], 0
         self._publish(run)
 
-    def rebase(self, lineage: Lineage) -> None:
+    def rebase(self, meta: Meta) -> None:
         """Start again from what Redis says; every reader judges its cursor anew."""
         self._evict_live()
-        self._adopt(lineage)
-        for reader in self.readers:
-            reader.wake()
+        self._adopt(meta)
+        self._wake_waiting()
 
     def vanish(self) -> None:
         """The stream is gone from the store."""
         self.is_gone = True
         self._evict_live()
-        for reader in self.readers:
-            reader.wake()
+        self._wake_waiting()
+
+    def is_live(self, reader: Follower) -> bool:
+        return reader in self._live.get(reader.wire, ())
 
     def join(self, reader: Follower) -> None:
         """Make an up-to-date reader live."""
-        self.live.add(reader)
+        self._live.setdefault(reader.wire, set()).add(reader)
 
     def leave(self, reader: Follower) -> None:
         """Stop writing to a live reader; its cursor becomes what it has been written."""
-        if reader in self.live:
-            self.live.discard(reader)
+        if self.is_live(reader):
+            self._live[reader.wire].discard(reader)
             reader.cursor = self.cursor
 
-    def _adopt(self, lineage: Lineage) -> None:
-        self.nonces = lineage.nonces
-        self.tail: Position = lineage.position
-        self.base = self.tail.offset
+    def _adopt(self, meta: Meta) -> None:
+        self._take_lineage(meta.fences, meta.tail)
+        self.tail: Position = self._lineage.position
+        self._forget(self.tail.offset)
+
+    def _take_lineage(self, fences: Sequence[Fence], tail: int) -> None:
+        self._fences = tuple(fences)
+        self._lineage = Lineage(fences, tail)
+        self.nonces = self._lineage.nonces
+
+    def _forget(self, base: int) -> None:
+        self.base = base
         self._batches.clear()
         self._bytes = 0
 
@@ -126,16 +158,31 @@ class Feed:
             return
         batch = Batch(run, self.nonces)
         # Before the writes: a reader that stalls in the middle of them leaves with this batch behind it.
-        self.tail = run[-1].position
+        self.tail = batch.cursor.position
+        self._lineage.tail = batch.end
         self._keep(batch)
-        for reader in self.live.copy() if self.live else ():
-            reader.write(batch.chunked(reader.wire))
+        self._write_live(batch)
         if batch.is_last:
             self.is_over = True
             self._evict_live()
-        for reader in self.readers:
-            if reader not in self.live:
-                reader.wake()
+        self._wake_waiting()
+
+    def _write_live(self, batch: Batch) -> None:
+        for wire, readers in self._live.items():
+            if not readers:
+                continue
+            chunked = chunk(batch.frames(wire))
+            self._delivered(wire, len(readers) * len(batch.entries))
+            for reader in readers.copy():
+                self._write(reader, chunked)
+
+    def _write(self, reader: Follower, chunked: bytes) -> None:
+        try:
+            reader.write(chunked)
+        except Exception:  # whatever is wrong with one connection must not cost the others this batch
+            logger.exception("a reader could not be written to", extra={"stream": self.id})
+            self.leave(reader)
+            reader.disconnect()
 
     def _keep(self, batch: Batch) -> None:
         self._batches.append(batch)
@@ -151,16 +198,21 @@ class Feed:
             raise Diverged
         if keep < self.tail.offset:
             self._evict_live()
-            self._batches.clear()
-            self._bytes = 0
-            self.base = keep
-        self.nonces = self.nonces | {attempt: entry.event.fields()["nonce"]}
+            self._forget(keep)
+        fields = entry.event.fields()
+        self._take_lineage((*self._fences, Fence(attempt, fields["nonce"], keep)), keep)
         self.tail = entry.position
-        for reader in self.readers:
-            if reader not in self.live:
-                reader.wake()
+        self._wake_waiting()
 
     def _evict_live(self) -> None:
-        for reader in list(self.live):
-            self.leave(reader)
+        for readers in self._live.values():
+            for reader in list(readers):
+                self.leave(reader)
+                reader.wake()
+
+    def _wake_waiting(self) -> None:
+        for reader in self._waiting():
             reader.wake()
+
+    def _waiting(self) -> Iterator[Follower]:
+        return (reader for reader in self.readers if not self.is_live(reader))

@@ -1,8 +1,11 @@
 """All streams that readers of this edge follow, and the readers themselves."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping, Sequence
+
+from prometheus_client import Counter
 
 from services.edge.assembly import assemble
 from services.edge.feed import Diverged, Feed
@@ -18,9 +21,14 @@ from shared.telemetry import Metrics
 
 __all__ = ("Hub",)
 
+logger = logging.getLogger(__name__)
+
 # Readers are looked at in this many groups, one a tick, so that heartbeats are spread rather than bunched.
 _TICKS_PER_HEARTBEAT = 20
 _EXPIRY_JITTER = 0.1
+# A busy loop is late; the promise is made for the heartbeat's own interval.
+_PUNCTUALITY = 0.9
+_LEAVING_AT_ONCE = 32
 
 
 class Hub:
@@ -33,6 +41,9 @@ class Hub:
         self.readers: set[Reader] = set()
         self.joined = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._is_draining = False
+        self._delivered: dict[Wire, Counter] = {}
         self._settings = settings
         self._heartbeats: dict[str, bytes] = {}
 
@@ -41,31 +52,49 @@ class Hub:
 
     # Readers
 
-    def attach(self, reader: Reader, meta: Meta) -> Feed | None:
-        """Count the reader in, and give it the feed of its stream; a finished stream needs none."""
+    def attach(self, reader: Reader) -> None:
+        """Count the reader in. One that comes while the edge is going away is sent on at once."""
         self.readers.add(reader)
         self._emptied.clear()
         self.metrics.edge_readers.labels(wire=reader.wire.name).inc()
-        if meta.is_over:
-            return None
-        feed = self.feeds.get(meta.id)
-        if feed is None:
-            feed = self.feeds[meta.id] = Feed(meta.id, meta.lineage, max_bytes=self._settings.feed_bytes)
-            feed.quiet_since = _now()
-            self.joined.set()
-        feed.readers.add(reader)
-        return feed
+        if self._is_draining:
+            reader.leave()
 
     def detach(self, reader: Reader, feed: Feed | None) -> None:
         self.readers.discard(reader)
         self.metrics.edge_readers.labels(wire=reader.wire.name).dec()
         if not self.readers:
             self._emptied.set()
+        self._unfollow(reader, feed)
+
+    def follow(self, reader: Reader, meta: Meta, instead_of: Feed | None) -> Feed:
+        """The feed of a stream that is not over, which the tail keeps up to date while anybody follows it."""
+        self._unfollow(reader, instead_of)
+        feed = self.feeds.get(meta.id)
+        if feed is None:
+            feed = Feed(meta, max_bytes=self._settings.feed_bytes, delivered=self.delivered)
+            feed.quiet_since = feed.checked_at = _now()
+            self.feeds[meta.id] = feed
+            self.joined.set()
+        feed.readers.add(reader)
+        return feed
+
+    def is_followed(self, feed: Feed) -> bool:
+        """Whether the tail still keeps this feed up to date."""
+        return self.feeds.get(feed.id) is feed
+
+    def delivered(self, wire: Wire, events: int) -> None:
+        counter = self._delivered.get(wire)
+        if counter is None:
+            counter = self._delivered[wire] = self.metrics.events_delivered.labels(wire=wire.name)
+        counter.inc(events)
+
+    def _unfollow(self, reader: Reader, feed: Feed | None) -> None:
         if feed is None:
             return
         feed.leave(reader)
         feed.readers.discard(reader)
-        if not feed.readers and self.feeds.get(feed.id) is feed:
+        if not feed.readers and self.is_followed(feed):
             del self.feeds[feed.id]
 
     def heartbeat_chunk(self, wire: Wire) -> bytes:
@@ -93,29 +122,54 @@ class Hub:
         return {stream_id: self.feeds[stream_id].tail for stream_id in stream_ids if stream_id in self.feeds}
 
     async def deliver(self, news: Mapping[str, Sequence[LogEntry]]) -> None:
-        """Give what the tail has read to the feeds."""
+        """Give what the tail has read to the feeds. Trouble with one stream stays with that stream."""
         now = _now()
+        diverged: list[Feed] = []
         for stream_id, entries in news.items():
             feed = self.feeds.get(stream_id)
             if feed is None:
                 continue
-            feed.quiet_since = now
+            feed.quiet_since = feed.checked_at = now
             try:
                 feed.extend(entries)
             except Diverged:
-                await self.recheck(feed)
-            if feed.is_over and self.feeds.get(stream_id) is feed:
+                diverged.append(feed)
+            except Exception:  # an entry that nobody should have written; the readers see what Redis says of it
+                logger.exception("a feed cannot take its news", extra={"stream": stream_id})
+                self.give_up(stream_id)
+            if feed.is_over and self.is_followed(feed):
                 del self.feeds[stream_id]
+        for feed in diverged:
+            await self._rebase(feed)
 
     async def recheck(self, feed: Feed) -> None:
-        """Compare a feed with Redis: after a divergence, and whenever the tail had to connect again."""
+        """Compare a feed with Redis: whenever the tail had to connect again, and when it has long been silent."""
+        feed.checked_at = _now()
         meta = await self.store.meta(feed.id)
+        if not self.is_followed(feed):
+            return
         if meta is None:
             self.vanish(feed.id)
+        elif isinstance(meta.lineage.judge(feed.cursor), Reset) or feed.tail.offset < max(meta.folded, meta.trimmed):
+            # XREAD would wait for ever, then skip: what comes next is not in the log, or not there any more.
+            feed.rebase(meta)
+
+    async def _rebase(self, feed: Feed) -> None:
+        """The log does not continue the feed: it was folded, trimmed, lost or replaced. Go on from where it is now."""
+        meta = await self.store.meta(feed.id)
+        if not self.is_followed(feed):
             return
-        same = not isinstance(meta.lineage.judge(feed.cursor), Reset) and feed.tail != Position(0, 0)
-        if not same or meta.trimmed > feed.tail.offset:
-            feed.rebase(meta.lineage)
+        if meta is None:
+            self.vanish(feed.id)
+        else:
+            feed.rebase(meta)
+
+    def give_up(self, stream_id: str) -> None:
+        """Cut the readers of a stream that cannot be followed, without an ending: there may be one elsewhere."""
+        feed = self.feeds.pop(stream_id, None)
+        if feed is not None:
+            for reader in list(feed.readers):
+                reader.disconnect()
 
     def vanish(self, stream_id: str) -> None:
         feed = self.feeds.pop(stream_id, None)
@@ -126,7 +180,7 @@ class Hub:
 
     async def run(self) -> None:
         """Heartbeats and connection ages. Costs a few microseconds per reader and heartbeat, nothing per idle tick."""
-        tick_s = self._settings.edge_heartbeat_s / _TICKS_PER_HEARTBEAT
+        tick_s = _PUNCTUALITY * self._settings.edge_heartbeat_s / _TICKS_PER_HEARTBEAT
         tick = 0
         while True:
             await asyncio.sleep(tick_s)
@@ -139,20 +193,21 @@ class Hub:
                     reader.beat()
 
     async def drain(self, seconds: float) -> None:
-        """Move every reader elsewhere, spread over `seconds`; returns when they have left or time is up."""
+        """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it."""
+        self._is_draining = True
         readers = list(self.readers)
-        if not readers:
-            return
         random.shuffle(readers)
         for left, reader in enumerate(readers):
             reader.leave()
-            if left % 32 == 31:
-                await asyncio.sleep(seconds / 2 * 32 / len(readers))
+            if left % _LEAVING_AT_ONCE == _LEAVING_AT_ONCE - 1:
+                await asyncio.sleep(seconds / 2 * _LEAVING_AT_ONCE / len(readers))
         try:
             async with asyncio.timeout(seconds / 2):
                 await self._emptied.wait()
         except TimeoutError:
-            return
+            logger.warning("readers were cut off", extra={"readers": len(self.readers)})
+            for reader in list(self.readers):
+                reader.abort()
 
 
 def _now() -> float:

@@ -53,6 +53,14 @@ class Outlet(Protocol):
         """Close without completing it, so that clients which take a clean end for *the* end reconnect."""
         ...
 
+    def abort(self) -> None:
+        """Drop the connection and whatever is on its way. An ASGI server can only be left to find out."""
+        ...
+
+    def release(self) -> None:
+        """The response is over, one way or another: have no further part in the connection."""
+        ...
+
 
 class AsgiOutlet:
     """For servers that offer no transport, and for HTTP/1.0."""
@@ -64,7 +72,7 @@ class AsgiOutlet:
         self._timeout_s = timeout_s
 
     async def start(self, headers: Headers) -> None:
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def ready(self) -> None:
         """ASGI servers wait inside `send`."""
@@ -81,6 +89,12 @@ class AsgiOutlet:
     async def cut(self) -> None:
         # ASGI knows no way to break a response off; a clean end is what there is.
         await self.end()
+
+    def abort(self) -> None:
+        """ASGI has no word for it; the deadline of the send ends it."""
+
+    def release(self) -> None:
+        """Nothing is held."""
 
     async def _deliver(self, message: dict[str, Any]) -> None:
         try:
@@ -107,6 +121,7 @@ class TransportOutlet:
         connection.watch(on_stall)
 
     async def start(self, headers: Headers) -> None:
+        await self.ready()
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def ready(self) -> None:
@@ -124,6 +139,7 @@ class TransportOutlet:
             self._transport.write(chunked)
 
     async def end(self) -> None:
+        await self.ready()  # the server's own `send` would wait for room without a deadline
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def cut(self) -> None:
@@ -134,6 +150,12 @@ class TransportOutlet:
         except TimeoutError:
             self._transport.abort()
             await self._connection.lost()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def release(self) -> None:
+        self._connection.watch(None)
 
     async def _drain(self) -> None:
         try:

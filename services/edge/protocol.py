@@ -22,8 +22,11 @@ class StreamProtocol(HttpToolsProtocol):
     def is_writable(self) -> bool:
         return not self.flow.write_paused
 
-    def watch(self, on_stall: Callable[[], None]) -> None:
-        """Call `on_stall` when the write buffer passes its high-water mark, and when the connection is lost."""
+    def watch(self, on_stall: Callable[[], None] | None) -> None:
+        """Call `on_stall` when the write buffer passes its high-water mark, and when the connection is lost.
+
+        Only one response is under way on a connection, also when further requests have been pipelined behind it.
+        """
         self._on_stall = on_stall
 
     async def lost(self) -> None:
@@ -35,7 +38,6 @@ class StreamProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._on_stall = None
         # The scope is a plain dict; the typed view of it knows only extensions that are dicts themselves.
         self.scope["extensions"] = {CONNECTION_EXTENSION: self}  # type: ignore[dict-item]
 

@@ -6,10 +6,12 @@ directly.
 """
 
 import asyncio
+import logging
 import random
 from typing import TYPE_CHECKING
 
 from services.edge import synthetic
+from services.edge.batch import Batch
 from services.edge.feed import Feed
 from services.edge.outlet import Disconnected, Outlet
 from services.edge.resume import Deliver, Gap, UpToDate, Vanished, step
@@ -22,11 +24,15 @@ from shared.store import Meta, Snapshot
 if TYPE_CHECKING:
     from services.edge.hub import Hub
 
-__all__ = ("PAGE_EVENTS", "Reader")
+__all__ = ("FIRST_PAGE_EVENTS", "Reader")
 
-# Entries of one read of Redis, and bytes of one write: what a reader that has stopped reading can hold up.
-PAGE_EVENTS = 128
-_WRITE_BYTES = 64 * 1024
+logger = logging.getLogger(__name__)
+
+# Entries of one read of Redis. An event can be 32 KB, so pages begin small and grow only while their events are small;
+# and the least is more than a stream can have fences, so that no page is fences only.
+FIRST_PAGE_EVENTS, _LEAST_EVENTS, _MOST_EVENTS = 32, 8, 256
+# What is sent of one page, and in one write: as much can a reader that has stopped reading hold up.
+_PAGE_BYTES = _WRITE_BYTES = 64 * 1024
 
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
 
@@ -47,27 +53,31 @@ class Reader:
         self._feed: Feed | None = None
         self._is_connected = True
         self._is_over = False
+        self._page_events = FIRST_PAGE_EVENTS
+        self._pause_s = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._beat_due = False
 
     def __repr__(self) -> str:
-        state = "live" if self._feed and self in self._feed.live else "catching up"
+        state = "live" if self._feed and self._feed.is_live(self) else "catching up"
         return f"<Reader {self._stream_id[:8]}… at {self.cursor.position} {state} {self.wire.name}>"
 
     async def run(self, outlet: Outlet) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
         self._outlet = outlet
-        self._feed = self._hub.attach(self, self._snapshot.meta) if self._snapshot else None
+        self._hub.attach(self)
         try:
+            if self._snapshot is not None and not self._snapshot.meta.is_over:
+                self._feed = self._hub.follow(self, self._snapshot.meta, None)
             await self._open(outlet)
             while not self._is_over and not self.is_leaving:
                 await self._advance(outlet)
+            if self._is_over:
+                await outlet.end()
+            else:
+                await self._say_goodbye(outlet)
         finally:
             self._hub.detach(self, self._feed)
-        if self._is_over:
-            await outlet.end()
-            return
-        await self._say_goodbye(outlet)
 
     # What the feed, the hub and the protocol call; never blocks.
 
@@ -77,7 +87,7 @@ class Reader:
 
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
-        if self._feed is not None and self in self._feed.live:
+        if self._feed is not None and self._feed.is_live(self):
             self.write(self._hub.heartbeat_chunk(self.wire))
         else:
             self._beat_due = True
@@ -90,8 +100,15 @@ class Reader:
         self.wake()
 
     def disconnect(self) -> None:
+        """The peer has gone, or is given up."""
         self._is_connected = False
         self.wake()
+
+    def abort(self) -> None:
+        """Cut the connection now, whatever is on its way."""
+        self.disconnect()
+        if self._outlet is not None:
+            self._outlet.abort()
 
     def leave(self) -> None:
         """Ask the reader to go elsewhere, at the next event boundary."""
@@ -110,6 +127,7 @@ class Reader:
         opening = self.wire.opening(self._hub.retry_ms())
         if self._opening_meta is not None:
             opening += self.wire.frame(None, synthetic.start(self._opening_meta))
+            self._opening_meta = None
         if opening:
             await outlet.send(opening)
 
@@ -135,9 +153,7 @@ class Reader:
         if batch is None:
             await self._stay(feed, outlet)
             return
-        self.cursor = batch.cursor
-        await outlet.send(batch.frames(self.wire))
-        self._is_over = batch.is_last
+        await self._deliver(batch, outlet)
 
     async def _stay(self, feed: Feed, outlet: Outlet) -> None:
         """Up to date: be live until something else than news happens."""
@@ -152,18 +168,32 @@ class Reader:
             feed.leave(self)
 
     async def _read(self, outlet: Outlet) -> None:
-        snapshot = self._snapshot or await self._page(outlet)
+        """Take the next step from Redis. While Redis cannot answer the reader is kept, not turned away."""
+        try:
+            await self._step(outlet)
+        except StoreError as error:
+            self._hub.metrics.store_errors.labels(code=error.code).inc()
+            if not error.retryable:
+                raise
+            self._pause_s = min(max(2 * self._pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
+            await self._wait(self._pause_s * random.uniform(0.5, 1.0))
+        else:
+            self._pause_s = 0.0
+
+    async def _step(self, outlet: Outlet) -> None:
+        snapshot = self._snapshot or await self._page()
         self._snapshot = None
         if snapshot is None:
             await self._finish_gone(outlet)
             return
-        match step(self.cursor, snapshot):
-            case Deliver(batch):
-                self.cursor = batch.cursor
-                await self._send_in_pieces(outlet, batch.frames(self.wire))
-                self._is_over = batch.is_last
+        match step(self.cursor, snapshot, max_bytes=_PAGE_BYTES):
+            case Deliver(batch, is_cut):
+                wanted = len(batch.entries) if is_cut else 2 * self._page_events
+                self._page_events = min(max(wanted, _LEAST_EVENTS), _MOST_EVENTS)
+                del snapshot  # a reader that takes its time must not hold what it will not be sent
+                await self._deliver(batch, outlet)
             case UpToDate():
-                await self._up_to_date(snapshot)
+                await self._up_to_date(snapshot.meta)
             case Gap(to):
                 await self._skip(outlet, to)
             case Reset(reason):
@@ -171,10 +201,22 @@ class Reader:
             case Vanished():
                 await self._finish_gone(outlet)
 
-    async def _up_to_date(self, snapshot: Snapshot) -> None:
-        if snapshot.meta.is_over:
+    async def _page(self) -> Snapshot | None:
+        return await self._hub.store.read(self._stream_id, self.cursor.position, limit=self._page_events)
+
+    async def _deliver(self, batch: Batch, outlet: Outlet) -> None:
+        self.cursor = batch.cursor
+        await self._send_in_pieces(outlet, batch.frames(self.wire))
+        self._hub.delivered(self.wire, len(batch.entries))
+        self._is_over = batch.is_last
+
+    async def _up_to_date(self, meta: Meta) -> None:
+        if meta.is_over:
             self._is_over = True
-        elif self._feed is not None and not self._feed.covers(self.cursor):
+        elif self._feed is None or not self._hub.is_followed(self._feed):
+            # It had ended when we came, or ended here, and now goes on: Redis has lost the ending.
+            self._feed = self._hub.follow(self, meta, self._feed)
+        elif not self._feed.covers(self.cursor):
             await self._wait()  # Redis was read a moment ahead of the shared tail, which will come by
 
     async def _skip(self, outlet: Outlet, to: EventId) -> None:
@@ -191,7 +233,7 @@ class Reader:
         self._hub.metrics.resets.labels(reason=reason).inc()
         content, self.cursor = kept
         event_id = str(self.cursor) if self.cursor.nonce else None
-        await outlet.send(self.wire.frame(event_id, synthetic.reset(reason, content.parts())))
+        await self._send_in_pieces(outlet, self.wire.frame(event_id, synthetic.reset(reason, content.parts())))
 
     async def _finish_gone(self, outlet: Outlet) -> None:
         await outlet.send(self.wire.frame(None, synthetic.gone()))
@@ -202,28 +244,19 @@ class Reader:
         await outlet.send(self.wire.opening(retry_ms) + self.wire.frame(None, synthetic.reconnect(retry_ms)))
         await outlet.cut()
 
-    async def _page(self, outlet: Outlet) -> Snapshot | None:
-        """A page from Redis. While Redis cannot answer the reader is kept, not turned away."""
-        pause_s = _RETRY_FIRST_S
-        while True:
-            try:
-                return await self._hub.store.read(self._stream_id, self.cursor.position, limit=PAGE_EVENTS)
-            except StoreError as error:
-                self._hub.metrics.store_errors.labels(code=error.code).inc()
-                if not error.retryable or self.is_leaving or not self._is_connected:
-                    raise Disconnected from error
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, _RETRY_MOST_S)
-
     async def _send_in_pieces(self, outlet: Outlet, payload: bytes) -> None:
         for start in range(0, len(payload), _WRITE_BYTES):
             await outlet.send(payload[start : start + _WRITE_BYTES])
 
-    async def _wait(self) -> None:
+    async def _wait(self, seconds: float | None = None) -> None:
+        """Until woken, or for some seconds; not at all if something is to be done already."""
         if not self._is_connected or self.is_leaving or self._beat_due:
             return
         self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            async with asyncio.timeout(seconds):
+                await self._waiter
+        except TimeoutError:
+            return
         finally:
             self._waiter = None

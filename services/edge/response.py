@@ -46,17 +46,22 @@ class EventStream(Response):
             self._metrics.slow_readers_cut.inc()
         except Disconnected:
             return
+        finally:
+            outlet.release()
 
     async def _run_watched(self, outlet: AsgiOutlet, receive: Receive) -> None:
         """Without the connection at hand, a task has to wait for the news that the peer has left."""
+        left: Disconnected | None = None
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(self._watch(receive))
             try:
                 await self._reader.run(outlet)
-            except Disconnected:
-                return
+            except Disconnected as disconnected:
+                left = disconnected  # raised below, where no group wraps it
             finally:
                 watcher.cancel()
+        if left is not None:
+            raise left
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from services.edge.batch import Batch
 from shared.events import LogEntry
@@ -15,9 +16,10 @@ __all__ = ("Deliver", "Gap", "Step", "UpToDate", "Vanished", "at_end", "step")
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Send this batch; afterwards the reader is at its cursor."""
+    """Send this batch; afterwards the reader is at its cursor. `is_cut`: the page held more than was to be sent."""
 
     batch: Batch
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,11 @@ def at_end(cursor: EventId, snapshot: Snapshot) -> bool:
     return snapshot.meta.is_over and isinstance(step(cursor, snapshot), UpToDate)
 
 
-def step(cursor: EventId, snapshot: Snapshot) -> Step:
-    """Judge the cursor, then find what comes next. The snapshot was read from the cursor's position on."""
+def step(cursor: EventId, snapshot: Snapshot, *, max_bytes: float = inf) -> Step:
+    """Judge the cursor, then find what comes next. The snapshot was read from the cursor's position on.
+
+    A batch ends with the event that takes it to `max_bytes`.
+    """
     meta, lineage = snapshot.meta, snapshot.meta.lineage
     verdict = lineage.judge(cursor)
     if isinstance(verdict, Reset):
@@ -55,23 +60,27 @@ def step(cursor: EventId, snapshot: Snapshot) -> Step:
     if offset < meta.trimmed:
         return Gap(lineage.event_id(meta.trimmed))
     try:
-        rest = _contiguous(snapshot.entries, offset)
+        rest, is_cut = _contiguous(snapshot.entries, offset, max_bytes)
     except InsideCharacter:
         return Reset("log_lost")
     if rest:
-        return Deliver(Batch(rest, lineage.nonces))
+        return Deliver(Batch(rest, lineage.nonces), is_cut)
     return UpToDate() if offset >= meta.tail else Vanished()
 
 
-def _contiguous(entries: Sequence[LogEntry], offset: int) -> list[LogEntry]:
-    """The entries from `offset` on without fences; they end where a hole begins."""
+def _contiguous(entries: Sequence[LogEntry], offset: int, max_bytes: float) -> tuple[list[LogEntry], bool]:
+    """The entries from `offset` on without fences; they end where a hole begins, or enough is found."""
     rest: list[LogEntry] = []
+    size = 0
     for entry in entries:
         part = after(entry, offset) if entry.event.kind != "fence" else None
         if part is None:
             continue
-        if part.position.offset - part.event.size != offset:
+        if part.start != offset:
             break
+        if size >= max_bytes:
+            return rest, True
         offset = part.position.offset
+        size += len(part.event.value)
         rest.append(part)
-    return rest
+    return rest, False

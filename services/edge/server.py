@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _NOT_SENT_LOW_WATER_BYTES = 16 * 1024
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 15, 5, 3
 _BACKLOG = 4096
+# Of the drain time: first the readers leave, then what other requests are under way may finish.
+_READERS_SHARE, _REQUESTS_SHARE = 0.7, 0.2
 
 
 def listening_socket(settings: Settings) -> socket.socket:
@@ -69,7 +71,7 @@ class EdgeServer(uvicorn.Server):
                 server_header=False,
                 log_config=None,
                 backlog=_BACKLOG,
-                timeout_graceful_shutdown=max(1, round(settings.edge_drain_s / 2)),
+                timeout_graceful_shutdown=max(1, round(_REQUESTS_SHARE * settings.edge_drain_s)),
             )
         )
         self._app = app
@@ -94,7 +96,7 @@ class EdgeServer(uvicorn.Server):
             server.close()
         readers = len(self._app.state.hub.readers)
         logger.info("draining", extra={"readers": readers})
-        await self._app.state.hub.drain(self._settings.edge_drain_s / 2)
+        await self._app.state.hub.drain(_READERS_SHARE * self._settings.edge_drain_s)
         await super().shutdown(sockets)
 
     def _stop(self) -> None:

@@ -12,7 +12,7 @@ import orjson
 from services.edge.assembly import assemble
 from services.edge.caller import Caller
 from services.edge.hub import Hub
-from services.edge.reader import PAGE_EVENTS, Reader
+from services.edge.reader import FIRST_PAGE_EVENTS, Reader
 from services.edge.resume import at_end, step
 from services.edge.schemas import CreateStream
 from services.edge.wire import Wire
@@ -167,7 +167,7 @@ class Streams:
     async def _snapshot(self, caller: Caller, stream_id: str, cursor: EventId) -> Snapshot:
         if not is_stream_id(stream_id):
             raise UnknownStream
-        snapshot = await self._store.read(stream_id, cursor.position, limit=PAGE_EVENTS)
+        snapshot = await self._store.read(stream_id, cursor.position, limit=FIRST_PAGE_EVENTS)
         if snapshot is None or snapshot.meta.tenant != caller.tenant:
             raise await self._absence(caller, stream_id)
         return snapshot

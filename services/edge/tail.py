@@ -26,12 +26,14 @@ _HOT_BLOCK_MS = 1000
 # Reads that may follow each other without a pause after a calm: the fence and the first token come as two.
 _BURST_READS = 4
 _COLD_BLOCK_MS = 1000
-_CHECK_S = 1.0
+# Whoever follows a stream whose keys are deleted is told within the sum of these two.
+_SILENT_S, _CHECK_S = 0.5, 0.75
+_RECHECK_S, _MOST_RECHECKS = 10.0, 100
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
 
 
 class Tail:
-    """Reads for the hub until cancelled. `is_healthy` says whether the last read succeeded."""
+    """Reads for the hub until cancelled. `is_healthy` says whether it reaches Redis."""
 
     def __init__(self, hub: Hub, settings: Settings) -> None:
         self._hub = hub
@@ -40,17 +42,21 @@ class Tail:
         self._hot: Tailer | None = None
         self._joined = asyncio.Event()
         self._next_read_at = 0.0
-        self.is_healthy = True
+        self._failing: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Tail hot={len(self._hub.feeds) - len(self._cold)} cold={len(self._cold)} healthy={self.is_healthy}>"
+
+    @property
+    def is_healthy(self) -> bool:
+        return not self._failing
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep(self._read_hot))
             group.create_task(self._keep(self._read_cold))
             group.create_task(self._admit())
-            group.create_task(self._check_presence())
+            group.create_task(self._watch_silent())
 
     async def _keep(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
         """Read for ever on a connection of its own; after a failure, a new connection and a look at every feed."""
@@ -60,18 +66,29 @@ class Tail:
             try:
                 if pause_s:
                     await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-                    await self._recheck()
+                    await self._find_again(read)
                 while True:
                     await read(tailer)
-                    self.is_healthy, pause_s = True, 0.0
+                    pause_s = 0.0
             except StoreError as error:
                 self._hub.metrics.store_errors.labels(code=error.code).inc()
                 if self.is_healthy:
                     logger.warning("the tail lost Redis: %s", error.message)
-                self.is_healthy = False
-                pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
+            except Exception:  # a bug must not end the tail: every reader of this edge hangs on it
+                logger.exception("the tail failed")
             finally:
                 await tailer.aclose()
+            self._failing.add(read.__name__)
+            pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
+
+    async def _find_again(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
+        """Healthy is who reaches Redis, also with nothing to read: an edge without readers must recover too."""
+        await self._hub.store.ping()
+        for feed in list(self._hub.feeds.values()):
+            await self._hub.recheck(feed)
+        self._failing.discard(read.__name__)
+        if self.is_healthy:
+            logger.info("the tail has found Redis again")
 
     async def _read_hot(self, tailer: Tailer) -> None:
         await self._pace()
@@ -122,28 +139,56 @@ class Tail:
         cursors = self._hub.cursors(stream_ids)
         if not cursors:
             return
-        news = await tailer.read(cursors, count=self._settings.tail_count, block_ms=block_ms)
+        try:
+            news = await tailer.read(cursors, count=self._settings.tail_count, block_ms=block_ms)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            await self._single_out(tailer, cursors)
+            return
+        except (LookupError, ValueError):  # an entry that is none of ours
+            await self._single_out(tailer, cursors)
+            return
         self._hub.metrics.tail_reads.inc()
         if news:
             self._hub.metrics.tail_entries.inc(sum(map(len, news.values())))
             await self._hub.deliver(news)
 
-    async def _recheck(self) -> None:
-        for feed in list(self._hub.feeds.values()):
-            await self._hub.recheck(feed)
+    async def _single_out(self, tailer: Tailer, cursors: Mapping[str, Position]) -> None:
+        """Give up the streams that cannot be read, so that the others go on. If none can be, it is not the streams."""
+        failures: dict[str, Exception] = {}
+        for stream_id, position in cursors.items():
+            try:
+                await tailer.read({stream_id: position}, count=self._settings.tail_count, block_ms=None)
+            except (StoreError, LookupError, ValueError) as error:
+                if isinstance(error, StoreError) and error.retryable:
+                    raise
+                failures[stream_id] = error
+        if len(failures) == len(cursors) > 1:
+            raise next(iter(failures.values()))
+        for stream_id, failure in failures.items():
+            logger.error("a stream cannot be read: %r", failure, extra={"stream": stream_id})
+            self._hub.give_up(stream_id)
 
-    async def _check_presence(self) -> None:
-        """XREAD says nothing of a key that was deleted, so look whether the silent streams are still there."""
+    async def _watch_silent(self) -> None:
+        """XREAD says nothing of a key that was deleted or a log that was folded, so look after the silent streams."""
         while True:
             await asyncio.sleep(_CHECK_S)
-            quiet = asyncio.get_running_loop().time() - _QUIET_S
-            silent = [feed.id for feed in self._hub.feeds.values() if feed.quiet_since < quiet]
-            if not silent:
-                continue
             try:
-                there = set(await self._hub.store.present(silent))
+                await self._check_silent(asyncio.get_running_loop().time())
             except StoreError:
                 continue  # the reading tasks see the same failure, count it and recover from it
-            for stream_id in silent:
-                if stream_id not in there:
-                    self._hub.vanish(stream_id)
+            except Exception:  # as in `_keep`
+                logger.exception("the silent streams could not be checked")
+
+    async def _check_silent(self, now: float) -> None:
+        silent = [feed for feed in self._hub.feeds.values() if feed.quiet_since < now - _SILENT_S]
+        if not silent:
+            return
+        there = set(await self._hub.store.present([feed.id for feed in silent]))
+        for feed in silent:
+            if feed.id not in there:
+                self._hub.vanish(feed.id)
+        long_silent = [feed for feed in silent if feed.id in there and feed.checked_at < now - _RECHECK_S]
+        for feed in long_silent[:_MOST_RECHECKS]:
+            await self._hub.recheck(feed)

@@ -34,7 +34,8 @@ T = TypeVar("T")
 class ChunkReader:
     """Reads one answer. `ended` is the provider's `[DONE]`; what follows it is not looked at.
 
-    `finish_reason` closes the content: deltas after it are ignored, a usage chunk is taken.
+    `finish_reason` closes the content: deltas after it are ignored, a usage chunk is taken. Lone surrogates become
+    U+FFFD; a pair cut in two by the provider becomes two, because mending it would mean holding text back.
     """
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import time
@@ -139,11 +140,9 @@ async def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path
     async with running("up", "--port", str(two_free_ports()), cwd=tmp_path, terminal=True) as command:
         await command.until("Tailrace is up", within_s=START_S)
         await command.until("curl -N ")
-        shown = command.out.decode()
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", command.out.decode())
         url = shown.partition("chat")[2].split()[0]
-        answer = await say(
-            "ask", "Say hello.", "--max-tokens", "8", "--url", url.rstrip("/"), "-o", "text", cwd=tmp_path
-        )
+        answer = await say("ask", "Say hello.", "--max-tokens", "8", "--url", url, "-o", "text", cwd=tmp_path)
         await stopped(command)
     assert "smollm2: built in and tiny, fluent but often wrong" in shown
     assert "Ctrl-C" in shown

@@ -44,7 +44,8 @@ async def test_an_entry_is_one_field_named_by_its_kind(real_store: RedisStore) -
         (b"1-8", [b"done"]),
     ]
     assert entries[1][1] == {b"text": "h€llo".encode()}
-    assert entries[0][1] == {b"fence": b'{"nonce":"%b","keep":0,"reason":"start","worker":"worker-1"}' % nonce(1).encode()}
+    fence = f'{{"nonce":"{nonce(1)}","keep":0,"reason":"start","worker":"worker-1"}}'
+    assert entries[0][1] == {b"fence": fence.encode()}
 
 
 async def test_the_request_goes_with_the_end(real_store: RedisStore) -> None:

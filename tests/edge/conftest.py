@@ -1,4 +1,4 @@
-"""Fixtures for tests of the edge: one broker of real processes for the session, edges of their own where they are harmed."""
+"""Fixtures for tests of the edge: one broker of real processes for the session."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -29,4 +29,3 @@ async def log(broker: Stack, redis_url: str) -> AsyncIterator[RedisStore]:
     store = RedisStore(open_client(redis_url), Keyspace(broker.settings["prefix"]))
     yield store
     await store.aclose()
-

@@ -1,4 +1,4 @@
-"""Whatever a reader does, what it ends up with is what the provider said: byte for byte, from every cursor, on every edge."""
+"""What a reader ends up with is what the provider said: byte for byte, from every cursor, on every edge."""
 
 import asyncio
 import random
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.calls import ask, state
+from tests.support.calls import ask
 from tests.support.script import Script, expected
 from tests.support.sse_client import NDJSON, SSE, History, SseParser, collected, follow, opened
 from tests.support.stack import Stack
@@ -168,9 +168,7 @@ async def test_fifty_readers_that_come_and_go_at_random_miss_nothing_and_get_not
 
     async def read(seed: int) -> History:
         chance = random.Random(seed)
-        async with asyncio.timeout(60):
-            while chance.random() > 0.2 and (await state(chance.choice(ports), stream_id))["status"] != "done":
-                await asyncio.sleep(chance.uniform(0, 0.3))  # some come at once, some late, some after the end
+        await asyncio.sleep(chance.uniform(0, 7))  # some come at once, some late, some after the end
         return await follow(ports, stream_id, chance=chance, wires=(SSE, NDJSON), patience=60)
 
     histories = await asyncio.gather(*map(read, range(READERS)))

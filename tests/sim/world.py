@@ -67,6 +67,7 @@ class _World:
         self._tasks: list[asyncio.Task[Any]] = []
         self._clients: list[asyncio.Task[Any]] = []
         self._names = 0
+        self._losses = 0
 
     async def run(self) -> Sequence[Record]:
         for _ in range(self._schedule.workers):
@@ -97,7 +98,7 @@ class _World:
         strike: Callable[[Planned], Awaitable[bool]] = getattr(self, f"_{planned.fault}")
         began_ns = self._history.now()
         took_effect = await strike(planned)
-        loses = planned.fault == "lose_tail"
+        loses = took_effect and planned.fault == "lose_tail"
         self._history.add(
             Struck(self._history.now(), planned.fault, took_effect, loses=loses, began_ns=began_ns, said=str(planned))
         )
@@ -183,7 +184,11 @@ class _World:
     async def _lose_tail(self, planned: Planned) -> bool:
         """The replica hears nothing for a while; then it becomes the master."""
         moment: Moment = self._network.store.snapshot()
+        losses = self._losses
         await asyncio.sleep(planned.lasts_s)
+        if losses != self._losses:
+            return False  # there has been another master since, and what it lost does not come back
+        self._losses += 1
         self._network.store.restore(moment)
         self._network.fail_over()
         return True

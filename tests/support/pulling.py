@@ -81,7 +81,7 @@ class Pulling:
 
 
 def parts_of(parts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(part["type"], part.get("text", part.get("arguments"))) for part in parts]
+    return [(part["type"], part["arguments"] if part["type"] == "tool_call" else part["text"]) for part in parts]
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A reader that believes nothing: own sockets, own HTTP, own SSE and NDJSON parsers, and a `History` that checks every event.
+"""A reader that believes nothing: own sockets, HTTP, SSE and NDJSON parsers, and a `History` that checks every event.
 
 It shares no code with the product, on purpose. What it asserts is PROTOCOL.md read by somebody else.
 """
@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 __all__ = (
-    "Answer",
-    "Broken",
     "NDJSON",
     "SSE",
+    "Answer",
+    "Broken",
     "History",
     "Item",
     "NdjsonParser",
@@ -264,7 +264,8 @@ async def collected(port: int, path: str, headers: Mapping[str, str], *, within_
 
 
 def _dechunked(body: bytes) -> bytes:
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while at < len(body):
         end = body.index(b"\r\n", at)
         size = int(body[at:end], 16)
@@ -476,4 +477,3 @@ def _resuming(history: History, chance: random.Random) -> tuple[str, dict[str, s
     if alias == "both":
         return f"{path}?last_event_id=0-0", {"last-event-id": history.cursor}
     return f"{path}?{alias}={quote(history.cursor)}", {}
-

@@ -13,7 +13,8 @@ class WorkerProcess(Service):
     """One worker; ready when it says so."""
 
     def __init__(self, **settings: str | float) -> None:
-        super().__init__(["-m", "services.cli", "worker"], ours(**{"log_format": "json", "log_level": "info"} | settings))
+        logging = {"log_format": "json", "log_level": "info"}
+        super().__init__(["-m", "services.cli", "worker"], ours(**logging | settings))
 
     def is_ready(self) -> bool:
         return "worker ready" in self.log

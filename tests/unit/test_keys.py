@@ -47,7 +47,7 @@ def test_a_derived_id_is_an_hmac() -> None:
     assert derived_id(b"t" * 32, "acme", "order-7", buckets=16) != expected
 
 
-@pytest.mark.parametrize("text", ["", "3f", "0" * 31, "0" * 33, "G" * 32, "A" * 32, "0" * 31 + "\n", "٠" * 32])
+@pytest.mark.parametrize("text", ["", "3f", "0" * 31, "0" * 33, "G" * 32, "A" * 32, "0" * 31 + "\n", "\u0660" * 32])
 def test_what_is_no_stream_id(text: str) -> None:
     assert not is_stream_id(text)
 

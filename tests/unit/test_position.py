@@ -63,7 +63,7 @@ def test_the_forms_there_are() -> None:
         "1.0-2",
         "\u0661-\u0662",
         "\uff11-2",
-        "1-2.９f2c01ab",
+        "1-2.\uff19f2c01ab",
         "now",
         "$",
         "1-2\x00",

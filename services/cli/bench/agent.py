@@ -6,7 +6,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,16 +19,20 @@ _STOP_S = 5.0
 
 
 class Agent:
-    """The measuring end. `module` is run with its specification as the only argument, and ends with this process."""
+    """The measuring end. The command ends with this process."""
 
-    def __init__(self, module: str, specification: Mapping[str, Any]) -> None:
-        self.module = module
-        command = leashed([sys.executable, "-m", module, json.dumps(specification)])
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(leashed(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._heard = bytearray()
 
     def __repr__(self) -> str:
-        return f"<Agent {self.module} pid={self.pid}>"
+        return f"<Agent {self.name} pid={self.pid}>"
+
+    @classmethod
+    def of_module(cls, module: str, specification: Mapping[str, Any]) -> Self:
+        """One of ours: the module is run with its specification as the only argument."""
+        return cls(module, [sys.executable, "-m", module, json.dumps(specification)])
 
     @property
     def pid(self) -> int:
@@ -78,10 +82,10 @@ class Agent:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(max(deadline - time.monotonic(), 0)):
-                raise Failure(f"{self.module} did not answer in time")
+                raise Failure(f"{self.name} did not answer in time")
         data = os.read(self._process.stdout.fileno(), 65_536)
         if not data:
-            raise Failure(f"{self.module} ended with exit code {self._process.wait()}")
+            raise Failure(f"{self.name} ended with exit code {self._process.wait()}")
         self._heard += data
 
 

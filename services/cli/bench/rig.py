@@ -83,7 +83,11 @@ class Rig:
 
     def agent(self, name: str, **specification: Any) -> Agent:
         """A load generator out of `agents/`, started; what it says first is the caller's to hear."""
-        return self._stack.enter_context(Agent(f"{AGENTS}.{name}", specification))
+        return self._stack.enter_context(Agent.of_module(f"{AGENTS}.{name}", specification))
+
+    def program(self, command: Sequence[str]) -> Agent:
+        """The same in another language."""
+        return self._stack.enter_context(Agent(command[0], command))
 
     def provider(self, *, rate: float, tokens: int) -> Process:
         """A paced provider, and the one that edges and workers started from now on know."""
@@ -97,6 +101,13 @@ class Rig:
         port = free_port()
         command = tailrace_command("edge", "--host", LOOPBACK, "--port", str(port))
         return self.start("edge", command, port, environment=self.environment(**settings))
+
+    def asgi_peer(self) -> Process:
+        """The peer of `agents/asgi_peer.py`."""
+        port = free_port()
+        agent = self.agent("asgi_peer", redis_url=self.redis_url, port=port)
+        agent.hear()
+        return Process("asgi", agent.pid, _reachable(port))
 
     def worker(self, **settings: object) -> Process:
         """A worker. It has no port; it is ready when it has taken its first job."""
@@ -148,10 +159,25 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
+def _reachable(port: int) -> int:
+    deadline = time.monotonic() + _START_S
+    while not _accepts(port):
+        if time.monotonic() > deadline:
+            raise Failure(f"nobody listens on port {port}")
+        time.sleep(_ASK_AGAIN_S)
+    return port
+
+
+def _accepts(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        return True
+    return False
+
+
 def _await_port(child: subprocess.Popen[bytes], port: int, name: str, log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and child.poll() is None:
-        with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        if _accepts(port):
             return
         time.sleep(_ASK_AGAIN_S)  # a server that is starting can only be asked again
     said = log.read_text(errors="replace")[-2000:]

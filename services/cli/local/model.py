@@ -24,8 +24,8 @@ _CONTEXT_TOKENS: Final = 8192
 _SLOTS: Final = 4
 _PROMPT_CACHE_MIB: Final = 64
 _MOST_THREADS: Final = 4
-# So small a model, left to the server's defaults, soon says "the wheel of the wheel" until its context is full; with these
-# it comes to an end. A request that names its own wins.
+# So small a model, left to the server's defaults, soon says "the wheel of the wheel" until its context is full;
+# with these it comes to an end. A request that names its own wins.
 _LONGEST_ANSWER_TOKENS: Final = 1024
 _TEMPERATURE: Final = 0.5
 _TOP_P: Final = 0.9

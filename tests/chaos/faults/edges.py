@@ -1,0 +1,38 @@
+"""Faults of edge processes."""
+
+from typing import ClassVar
+
+from tests.chaos.cluster import chosen
+from tests.chaos.faults.fault import Scene
+
+__all__ = ("DrainEdge", "KillEdge")
+
+
+class KillEdge:
+    """kill -9 of an edge with all its readers; it is started again."""
+
+    row: ClassVar = "row_16_edge_killed"
+    loses: ClassVar = False
+
+    async def strike(self, scene: Scene) -> str | None:
+        edge = chosen(scene.chance, [*scene.cluster.edges])
+        if edge is None:
+            return None
+        await edge.kill()
+        await edge.start()
+        return edge.name
+
+
+class DrainEdge:
+    """SIGTERM to an edge, as in a rolling deploy: its readers are moved."""
+
+    row: ClassVar = "row_17_edge_drained"
+    loses: ClassVar = False
+
+    async def strike(self, scene: Scene) -> str | None:
+        edge = chosen(scene.chance, [*scene.cluster.edges])
+        if edge is None:
+            return None
+        code = await edge.terminate()
+        await edge.start()
+        return f"{edge.name}, exit code {code}"

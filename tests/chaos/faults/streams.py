@@ -1,0 +1,79 @@
+"""Faults of single streams: what an operator or a user can do to them."""
+
+from typing import ClassVar
+
+from shared.errors import StoreError
+from shared.keys import Keyspace
+from tests.chaos.faults.fault import Scene
+from tests.support.history import Removed
+from tests.support.sse_client import opened
+
+__all__ = ("CancelStream", "DeleteKeys", "DeleteStream")
+
+
+class CancelStream:
+    """A user stops a stream, through any edge."""
+
+    row: ClassVar = "row_26_cancel"
+    loses: ClassVar = False
+
+    async def strike(self, scene: Scene) -> str | None:
+        stream_id = await live_stream(scene)
+        edges = scene.cluster.open_edges()
+        if stream_id is None or not edges:
+            return None
+        path = f"/v1/streams/{stream_id}/cancel"
+        try:
+            async with opened(scene.chance.choice(edges).port, "POST", path, body={}, within_s=5) as answer:
+                return f"{stream_id}: {answer.status}" if answer.status == 202 else None
+        except (OSError, TimeoutError, EOFError):
+            return None
+
+
+class DeleteKeys:
+    """Somebody at redis-cli deletes some or all keys of a live stream, or lets them expire now."""
+
+    row: ClassVar = "row_14_keys_deleted"
+    loses: ClassVar = False
+
+    async def strike(self, scene: Scene) -> str | None:
+        stream_id = await live_stream(scene)
+        if stream_id is None:
+            return None
+        keys = Keyspace(scene.cluster.settings["prefix"])
+        log, meta, request = keys.stream(stream_id), keys.meta(stream_id), keys.request(stream_id)
+        which = scene.chance.choice(([log], [meta], [log, meta, request]))
+        scene.history.add(Removed(scene.history.now(), stream_id))
+        client = scene.cluster.redis.client((await scene.cluster.redis.master()).port)
+        if scene.chance.random() < 0.5:
+            return f"{await client.delete(*which)} of {which}"
+        return f"{[await client.pexpire(key, 1) for key in which]} of {which}"
+
+
+class DeleteStream:
+    """A user deletes a live stream."""
+
+    row: ClassVar = "row_14_stream_deleted"
+    loses: ClassVar = False
+
+    async def strike(self, scene: Scene) -> str | None:
+        stream_id = await live_stream(scene)
+        edges = scene.cluster.open_edges()
+        if stream_id is None or not edges:
+            return None
+        scene.history.add(Removed(scene.history.now(), stream_id))
+        port = scene.chance.choice(edges).port
+        try:
+            async with opened(port, "DELETE", f"/v1/streams/{stream_id}", within_s=5) as answer:
+                return f"{stream_id}: {answer.status}"
+        except (OSError, TimeoutError, EOFError):
+            return stream_id
+
+
+async def live_stream(scene: Scene) -> str | None:
+    """One of the workload's streams that is being written."""
+    try:
+        live = [meta.id for meta in await scene.cluster.live() if meta.id in scene.workload.streams]
+    except StoreError:
+        return None
+    return scene.chance.choice(live) if live else None

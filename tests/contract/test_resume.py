@@ -1,0 +1,86 @@
+"""Check, then read: what a reader at a cursor is told, on every store."""
+
+import pytest
+
+from services.edge.resume import Deliver, Step, UpToDate, at_end, step
+from shared.lineage import Reset
+from shared.position import START, EventId, Position
+from shared.store import Store
+from tests.support.streams import ALL, OVER_MS, begin, claim, create, end, nonce, write
+
+__all__ = ()
+
+
+async def step_at(store: Store, stream_id: str, cursor: EventId) -> Step:
+    snapshot = await store.read(stream_id, START, limit=ALL)
+    assert snapshot is not None
+    return step(cursor, snapshot)
+
+
+def at(attempt: int, offset: int, *, number: int | None = None) -> EventId:
+    return EventId(Position(attempt, offset), nonce(number) if number else None)
+
+
+async def delivered(store: Store, stream_id: str, cursor: EventId) -> bytes:
+    told = await step_at(store, stream_id, cursor)
+    assert isinstance(told, Deliver), told
+    return b"".join(entry.event.value for entry in told.batch.entries)
+
+
+async def test_a_reader_gets_what_follows_its_cursor(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "one ", "two ")
+    assert await delivered(any_store, stream_id, at(0, 0)) == b"one two "
+    assert await delivered(any_store, stream_id, at(1, 4, number=1)) == b"two "
+    assert await delivered(any_store, stream_id, at(1, 4)) == b"two "
+    assert await step_at(any_store, stream_id, at(1, 8, number=1)) == UpToDate()
+
+
+async def test_a_cursor_inside_an_event_gets_the_rest_of_it(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "h€llo")
+    assert await delivered(any_store, stream_id, at(1, 4, number=1)) == b"llo"
+    assert await step_at(any_store, stream_id, at(1, 2, number=1)) == Reset("log_lost")
+
+
+async def test_fences_are_not_told(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=OVER_MS)
+    await write(any_store, stream_id, "one ", "two", safe=4)
+    await claim(any_store, stream_id, 2, mode="continue")
+    await write(any_store, stream_id, "zwei", number=2, tail=4)
+    assert await delivered(any_store, stream_id, at(1, 4, number=1)) == b"zwei"
+    assert await delivered(any_store, stream_id, at(0, 0)) == b"one zwei"
+
+
+async def test_a_reader_of_what_was_thrown_away_starts_over(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=OVER_MS)
+    await write(any_store, stream_id, "one ", "two", safe=4)
+    await claim(any_store, stream_id, 2, mode="continue")
+    await write(any_store, stream_id, "zwei", number=2, tail=4)
+    assert await step_at(any_store, stream_id, at(1, 7, number=1)) == Reset("new_attempt")
+
+
+@pytest.mark.parametrize(
+    "cursor", [at(1, 99, number=1), at(1, 3, number=7), at(2, 0, number=2), at(9, 9), at(0, 3)], ids=str
+)
+async def test_a_cursor_of_a_log_that_is_not_this_one_starts_over(any_store: Store, cursor: EventId) -> None:
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "text")
+    assert await step_at(any_store, stream_id, cursor) == Reset("log_lost")
+
+
+async def test_a_reader_of_a_queued_stream_waits(any_store: Store) -> None:
+    assert await step_at(any_store, await create(any_store), at(0, 0)) == UpToDate()
+
+
+async def test_the_end_is_known_where_it_is(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    tail = await write(any_store, stream_id, "text")
+    live = await any_store.read(stream_id, START, limit=ALL)
+    await end(any_store, stream_id, tail=tail)
+    over = await any_store.read(stream_id, START, limit=ALL)
+    assert live is not None
+    assert over is not None
+    assert not at_end(at(1, tail, number=1), live)
+    assert not at_end(at(1, tail, number=1), over)
+    assert at_end(at(1, tail + 1, number=1), over)
