@@ -40,7 +40,7 @@ KINDS: Final = DELTA_KINDS | TERMINAL_KINDS | {"tool_call", "usage", "fence"}
 MAX_EVENT_BYTES: Final = 32 * 1024
 
 # Legal in JSON, but line ends to many a client's splitlines().
-_LINE_SEPARATOR, _PARAGRAPH_SEPARATOR = "\u2028".encode(), "\u2029".encode()
+_LINE_ENDS: Final = tuple((end.encode(), f"\\u{ord(end):04x}".encode()) for end in ("\u0085", "\u2028", "\u2029"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,13 @@ class LogEntry:
 
 
 def json_line(value: object) -> bytes:
-    """JSON in one line for every client: `\\r`, `\\n`, U+2028 and U+2029 are escaped."""
+    """JSON in one line for every client: `\\r`, `\\n`, U+0085, U+2028 and U+2029 are escaped."""
     line = orjson.dumps(value)
-    if _LINE_SEPARATOR in line:
-        line = line.replace(_LINE_SEPARATOR, b"\\u2028")
-    if _PARAGRAPH_SEPARATOR in line:
-        line = line.replace(_PARAGRAPH_SEPARATOR, b"\\u2029")
+    if line.isascii():
+        return line
+    for end, escaped in _LINE_ENDS:
+        if end in line:
+            line = line.replace(end, escaped)
     return line
 
 

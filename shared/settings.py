@@ -47,19 +47,19 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
-    dialect: Literal["openai"] = "openai"
-    base_url: Annotated[str, AfterValidator(_plain_url)]
-    api_key_env: str | None = None
-    models: list[str] = Field(min_length=1)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="What logs, metrics and readers call it.")
+    dialect: Literal["openai"] = Field("openai", description="The API it speaks.")
+    base_url: Annotated[str, AfterValidator(_plain_url)] = Field(description="Where it is, up to and including `/v1`.")
+    api_key_env: str | None = Field(None, description="The variable that holds its key; only workers read it.")
+    models: list[str] = Field(min_length=1, description="What it serves; `*` and `?` are wildcards, as in `gpt-*`.")
     continuation: Literal["prefill", "message", "none"] = Field(
         "none",
         description="How an interrupted answer can be continued: assistant prefill, a closing user turn, or not.",
     )
-    connect_timeout_s: Seconds = 5
-    first_token_timeout_s: Seconds = 60
-    next_token_timeout_s: Seconds = 30
-    total_timeout_s: Seconds = 600
+    connect_timeout_s: Seconds = Field(5, description="Longest time to connect.")
+    first_token_timeout_s: Seconds = Field(60, description="Longest silence before the first token.")
+    next_token_timeout_s: Seconds = Field(30, description="Longest silence between two tokens.")
+    total_timeout_s: Seconds = Field(600, description="Longest answer.")
     include_usage: bool = Field(True, description="Ask for a usage chunk (stream_options.include_usage).")
 
     def serves(self, model: str) -> bool:
@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     )
 
     # Edge
-    edge_host: str = "127.0.0.1"
-    edge_port: int = Field(8000, ge=0, le=65535)
+    edge_host: str = Field("127.0.0.1", description="Address to listen on.")
+    edge_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved elsewhere.")
     edge_heartbeat_s: Seconds = Field(
         10, description="Comment to a silent reader, so that proxies keep the connection."
@@ -144,12 +144,15 @@ class Settings(BaseSettings):
     feed_bytes: Bytes = Field(256 * 1024, description="Recent frames an edge keeps for each stream it follows.")
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: text on a terminal, else JSON lines."
     )
 
-    providers: list[ProviderSettings] = Field(default_factory=list)
+    providers: list[ProviderSettings] = Field(
+        default_factory=list, description="In the file: one `[[providers]]` table each, best first."
+    )
 
     @classmethod
     def load(cls) -> Self:

@@ -206,7 +206,7 @@ def version(output: Format = "auto") -> None:
 def main() -> int:
     """Entry point of the console script: run the command line, return the exit code."""
     try:
-        app()
+        app(prog_name="tailrace")  # also when it runs as `python -m services.cli`
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else ExitCode.FAILED
     return ExitCode.OK

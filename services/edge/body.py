@@ -1,6 +1,7 @@
 """Reading a request body that may be anything: bounded in size and depth before it is looked at."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
@@ -8,6 +9,8 @@ from starlette.requests import Request
 from shared.errors import BodyTooLarge, InvalidBody, InvalidRequest
 
 __all__ = ("read_json",)
+
+_BODY_S: Final = 30.0
 
 
 async def read_json(request: Request, *, max_bytes: int) -> tuple[dict[str, Any], bytes]:
@@ -33,10 +36,14 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     if declared.isdecimal() and int(declared) > max_bytes:
         raise BodyTooLarge(f"The body is larger than {max_bytes} bytes.")
     raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > max_bytes:
-            raise BodyTooLarge(f"The body is larger than {max_bytes} bytes.")
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for part in request.stream():
+                raw += part
+                if len(raw) > max_bytes:
+                    raise BodyTooLarge(f"The body is larger than {max_bytes} bytes.")
+    except TimeoutError as error:
+        raise InvalidRequest(f"The body did not come within {_BODY_S:.0f} s.") from error
     return bytes(raw)
 
 

@@ -1,14 +1,24 @@
-"""uvicorn's HTTP protocol, plus one thing: the ASGI scope names the connection, so that a stream can write to it."""
+"""uvicorn's HTTP protocol, and what it lacks.
+
+The ASGI scope names the connection, so that a stream can write to it. And a request has to come in time and in a
+bounded size: uvicorn by itself waits for ever for the end of a head, and keeps all of it.
+"""
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.events import json_line
+
 __all__ = ("CONNECTION_EXTENSION", "StreamProtocol")
 
 CONNECTION_EXTENSION: Final = "tailrace.connection"
+
+_HEAD_S: Final = 10.0
+_HEAD_BYTES: Final = 128 * 1024
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -16,6 +26,8 @@ class StreamProtocol(HttpToolsProtocol):
 
     _on_stall: Callable[[], None] | None = None
     _lost: asyncio.Future[None] | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
     is_lost = False
 
     @property
@@ -36,10 +48,32 @@ class StreamProtocol(HttpToolsProtocol):
         self._lost = asyncio.get_running_loop().create_future()
         await self._lost
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is None:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > _HEAD_BYTES:
+            self._refuse(431, "The head of the request is too large.")
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        if self._head_timer is None:  # a further request on this connection
+            self._await_head()
         # The scope is a plain dict; the typed view of it knows only extensions that are dicts themselves.
         self.scope["extensions"] = {CONNECTION_EXTENSION: self}  # type: ignore[dict-item]
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, in the shape of every other error."""
+        self._refuse(400, "This is not an HTTP request.")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -48,8 +82,33 @@ class StreamProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        self._forget_head()
         super().connection_lost(exc)
         if self._on_stall is not None:
             self._on_stall()
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(_HEAD_S, self._head_is_late)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        self.transport.abort()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer without the application, and close. A response that is under way is cut instead."""
+        self._forget_head()
+        # uvicorn has no cycle before the first request, whatever its annotation says.
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
+            code = "invalid_request"
+            body = json_line({"error": {"code": code, "message": message, "retryable": False}})
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+        self.transport.close()

@@ -28,7 +28,7 @@ _BURST_READS = 4
 _COLD_BLOCK_MS = 1000
 # Whoever follows a stream whose keys are deleted is told within the sum of these two.
 _SILENT_S, _CHECK_S = 0.5, 0.75
-_RECHECK_S, _MOST_RECHECKS = 10.0, 100
+_RECHECK_S, _MOST_RECHECKS = 5.0, 100
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
 
 

@@ -36,9 +36,13 @@ local function id_of(key)
   return string.match(key, '[^:]*$')
 end
 
--- A JSON string. cjson writes the names of an object in any order, and `\/` for `/`: equal events must be equal bytes.
+-- A JSON string. cjson writes the names of an object in any order, `\/` for `/` and `\u007f` for DEL: equal events must be
+-- equal bytes, whoever wrote them.
 local function quoted(text)
-  return (string.gsub(cjson.encode(text), '\\/', '/'))
+  local body = string.gsub(cjson.encode(text), '\\/', '/')
+  return (string.gsub(body, '(\\+)u007f', function(slashes)
+    return #slashes % 2 == 1 and string.sub(slashes, 2) .. '\127' or nil
+  end))
 end
 
 -- What the streams of a bucket share lives as long as the longest-lived of them.

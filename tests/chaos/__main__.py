@@ -44,6 +44,9 @@ async def _one(cluster: Cluster, seed: int, faults: Sequence[str], arguments: ar
             _say(f"  {struck.fault}: {struck.said} ({took_s:.1f} s)")
     _say(f"  {verdict.report}")
     _say(f"  {'ok' if verdict.problem is None else verdict.problem}")
+    if verdict.problem:
+        for error in verdict.errors[:5]:
+            _say(f"  {error}")
     return verdict
 
 

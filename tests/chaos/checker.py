@@ -11,6 +11,7 @@ from tests.chaos.violation import Violation
 from tests.support.history import (
     Asked,
     Created,
+    Failed,
     Left,
     Logged,
     Opened,
@@ -99,6 +100,8 @@ class _Run:
                 yield from self._view(record).received(record)
             case Left():
                 yield from self._view(record).left(record)
+            case Failed(promise=promise, said=said):
+                yield Violation(promise, said, None, record)
             case Struck(fault=name, took_effect=True):
                 self.report.faults[name] = self.report.faults.get(name, 0) + 1
             case _:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -92,9 +93,16 @@ class Member:
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    async def terminate(self) -> int:
-        """SIGTERM; answers the exit code."""
-        return await asyncio.to_thread(self.service.terminate)
+    async def terminate(self, *, within_s: float) -> str | None:
+        """SIGTERM, and SIGKILL if that was not enough. Answers what was wrong about the way it went."""
+        process = self.service.process
+        process.terminate()
+        try:
+            code = await asyncio.to_thread(process.wait, within_s)
+        except subprocess.TimeoutExpired:
+            await self.kill()
+            return f"{self.name} did not exit within {within_s} s; its last words: {self.service.log[-600:]!r}"
+        return f"{self.name} exited with {code}" if code else None
 
     def _is_ready(self) -> bool:
         return self.service.is_ready() and self.service.log.count(_READY) > self._starts

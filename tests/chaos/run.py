@@ -26,12 +26,13 @@ _IN_ASGI = "Exception in ASGI application"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run has shown. `complaints` are lines that no process should ever log."""
+    """What a run has shown. `complaints` are lines that no process should ever log, `errors` what was logged as one."""
 
     seed: int
     report: Report
     struck: Sequence[Struck] = field(repr=False)
     complaints: Sequence[str] = ()
+    errors: Sequence[str] = field(default=(), repr=False)
 
     @property
     def took_effect(self) -> int:
@@ -84,9 +85,10 @@ class Run:
             self.history.add(await self.cluster.logged(stream_id, self.history))
         for asked in await self.cluster.asked(self.history):
             self.history.add(asked)
-        self.history.close()
         struck = [record for record in self.history.records if isinstance(record, Struck)]
-        return Verdict(self.seed, check(self.history.records, limits), struck, self._complaints())
+        complaints, errors = self._complaints()
+        self.history.close()
+        return Verdict(self.seed, check(self.history.records, limits), struck, complaints, errors)
 
     async def _settle(self) -> None:
         """A stream whose readers were told an end that a failover lost is still on its way to another one."""
@@ -100,15 +102,17 @@ class Run:
         except TimeoutError:
             self.history.note("harness", "not every stream has ended")
 
-    def _complaints(self) -> list[str]:
-        """What an edge let escape. Workers log what they give up; that is what logs are for."""
-        found = []
+    def _complaints(self) -> tuple[list[str], list[str]]:
+        """What an edge let escape, or somebody printed; and whatever was logged as an error, which may be all right."""
+        unheard, errors = [], []
         for member in self.cluster.members:
             for line in member.complaints[self._heard.get(member.name, 0) :]:
                 self.history.note(member.name, str(line))
+                if line.get("level") == "error":
+                    errors.append(f"{member.name}: {line.get('message')}\n{line.get('error', '')}")
                 if _IN_ASGI in str(line.get("message")) or line.get("level") == "print":
-                    found.append(f"{member.name} logged {line}")
-        return found
+                    unheard.append(f"{member.name} logged {line}")
+        return unheard, errors
 
 
 async def scenario(

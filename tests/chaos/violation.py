@@ -18,6 +18,7 @@ PROMISES: Final = {
     9: "a reconnecting reader gets its next chunk from any edge within the bound",
     10: "after any fault delivery goes on within the bound",
     12: "every stream ends, and so does every reader",
+    13: "on SIGTERM a process hands over what it has and exits within its drain time",
 }
 
 

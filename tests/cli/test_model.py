@@ -17,7 +17,8 @@ from tests.conftest import missing
 
 __all__ = ()
 
-pytestmark = pytest.mark.model
+# Two cores may have much else to do.
+pytestmark = [pytest.mark.model, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

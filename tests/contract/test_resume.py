@@ -1,10 +1,15 @@
 """Check, then read: what a reader at a cursor is told, on every store."""
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from services.edge.resume import Deliver, Step, UpToDate, at_end, step
+from shared import events
+from shared.events import DELTA_KINDS, Event, LogEntry
 from shared.lineage import Reset
 from shared.position import START, EventId, Position
+from shared.slicing import InsideCharacter, after
 from shared.store import Store
 from tests.support.streams import ALL, OVER_MS, begin, claim, create, end, nonce, write
 
@@ -84,3 +89,40 @@ async def test_the_end_is_known_where_it_is(any_store: Store) -> None:
     assert not at_end(at(1, tail, number=1), live)
     assert not at_end(at(1, tail, number=1), over)
     assert at_end(at(1, tail + 1, number=1), over)
+
+
+def entry(event: Event) -> LogEntry:
+    return LogEntry(Position(1, 10 + event.size), event)
+
+
+@given(st.text(min_size=1, max_size=12), st.integers(0, 60), st.sampled_from(sorted(DELTA_KINDS)))
+def test_a_delta_has_an_exact_rest_at_any_character(text: str, held: int, kind: str) -> None:
+    whole, value = entry(events.delta(kind, text)), text.encode()
+    try:
+        rest = after(whole, 10 + held)
+    except InsideCharacter:
+        assert value[held] & 0xC0 == 0x80
+        return
+    if held >= len(value):
+        assert rest is None
+        return
+    assert rest == LogEntry(whole.position, Event(kind, value[held:], len(value) - held))
+    assert rest.start == 10 + held
+
+
+@given(st.text('aé\U0001f30a{}"', max_size=8), st.booleans(), st.integers(0, 40))
+def test_a_tool_call_is_opened_once_for_each_reader(arguments: str, is_opening: bool, held: int) -> None:
+    assume(arguments or is_opening)
+    whole = entry(events.tool_call(2, arguments, call_id="call_1" if is_opening else None, name="f"))
+    try:
+        rest = after(whole, 10 + held)
+    except InsideCharacter:
+        return
+    if held >= whole.event.size:
+        assert rest is None
+        return
+    assert rest is not None
+    assert rest.start == 10 + held
+    fields = rest.event.fields()
+    assert (fields["index"], "id" in fields) == (2, is_opening and held == 0)
+    assert fields["arguments_delta"].encode() == arguments.encode()[max(0, held - is_opening) :]

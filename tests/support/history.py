@@ -15,6 +15,7 @@ __all__ = (
     "Asked",
     "Closed",
     "Created",
+    "Failed",
     "History",
     "Left",
     "Logged",
@@ -110,6 +111,15 @@ class Struck:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """A promise that broke before the eyes of the harness alone: a process that did not end in time, for one."""
+
+    at_ns: int
+    promise: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """The nemesis took a stream away; from now on its readers may be told that it is gone."""
 
@@ -151,10 +161,10 @@ class Logged:
     entries: list[tuple[int, int, Fields]] = field(default_factory=list)
 
 
-Record = Created | Opened | Refused | Received | Closed | Left | Struck | Removed | Noted | Asked | Logged
+Record = Created | Opened | Refused | Received | Closed | Left | Struck | Failed | Removed | Noted | Asked | Logged
 _KINDS: dict[str, Callable[..., Record]] = {
     kind.__name__.lower(): kind
-    for kind in (Created, Opened, Refused, Received, Closed, Left, Struck, Removed, Noted, Asked, Logged)
+    for kind in (Created, Opened, Refused, Received, Closed, Left, Struck, Failed, Removed, Noted, Asked, Logged)
 }
 
 

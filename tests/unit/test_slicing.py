@@ -1,64 +1,78 @@
-"""The rest of an event for a reader that holds a part of it."""
+"""Whatever a reader holds of an event, the rest it is given makes the whole."""
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import events
-from shared.events import Event, LogEntry
+from shared.events import Event, LogEntry, delta, done, tool_call
 from shared.position import Position
 from shared.slicing import InsideCharacter, after
 
 __all__ = ()
 
-START_OFFSET = 10
+TEXT = st.text(min_size=1, max_size=40)
 
 
-def entry(event: Event) -> LogEntry:
-    return LogEntry(Position(1, START_OFFSET + event.size), event)
+def entry_of(event: Event, *, start: int = 100) -> LogEntry:
+    return LogEntry(Position(1, start + event.size), event)
 
 
-@given(st.text(min_size=1, max_size=12), st.integers(0, 60), st.sampled_from(["text", "reasoning", "refusal"]))
-def test_a_delta_is_cut_at_any_character(text: str, held: int, kind: str) -> None:
-    whole = entry(events.delta(kind, text))
-    value = text.encode()
-    try:
-        rest = after(whole, START_OFFSET + held)
-    except InsideCharacter:
-        assert value[held] & 0xC0 == 0x80
-        return
-    if held >= len(value):
+def arguments_of(entry: LogEntry) -> str:
+    arguments: str = entry.event.fields()["arguments_delta"]
+    return arguments
+
+
+@given(TEXT, st.data())
+def test_a_delta_cut_between_characters_has_an_exact_rest(text: str, data: st.DataObject) -> None:
+    entry = entry_of(delta("text", text))
+    whole = entry.event.value.decode()
+    held = data.draw(st.integers(0, len(whole)))
+    rest = after(entry, 100 + len(whole[:held].encode()))
+    assert whole[:held] + (rest.event.value.decode() if rest else "") == whole
+
+
+@given(TEXT, st.data())
+def test_the_rest_keeps_the_arithmetic_of_positions(text: str, data: st.DataObject) -> None:
+    entry = entry_of(delta("reasoning", text))
+    whole = entry.event.value.decode()
+    offset = 100 + len(whole[: data.draw(st.integers(0, len(whole) - 1))].encode())
+    rest = after(entry, offset)
+    assert rest is not None
+    assert (rest.start, rest.position, rest.event.kind) == (offset, entry.position, "reasoning")
+
+
+def test_inside_a_character_there_is_no_rest() -> None:
+    entry = entry_of(delta("text", "é"))
+    with pytest.raises(InsideCharacter):
+        after(entry, 101)
+
+
+@given(st.text(max_size=30), st.data())
+def test_who_holds_the_opening_of_a_call_is_not_told_its_name_again(text: str, data: st.DataObject) -> None:
+    entry = entry_of(tool_call(2, text, call_id="call_1", name="search"))
+    whole = arguments_of(entry)
+    held = data.draw(st.integers(0, len(whole)))
+    rest = after(entry, 101 + len(whole[:held].encode()))
+    if held == len(whole):
         assert rest is None
         return
     assert rest is not None
-    assert rest.position == whole.position
-    assert rest.event == Event(kind, value[held:], len(value) - held)
-    assert rest.start == START_OFFSET + held
+    assert rest.event.fields() == {"index": 2, "arguments_delta": whole[held:]}
+    assert rest.start == 101 + len(whole[:held].encode())
 
 
-@given(st.text('aé\U0001f30a{}"', max_size=8), st.booleans(), st.integers(0, 40))
-def test_a_tool_call_is_cut_in_its_arguments(arguments: str, is_opening: bool, held: int) -> None:
-    assume(arguments or is_opening)
-    whole = entry(events.tool_call(2, arguments, call_id="call_1" if is_opening else None, name="f"))
-    try:
-        rest = after(whole, START_OFFSET + held)
-    except InsideCharacter:
-        return
-    if held >= whole.event.size:
-        assert rest is None
-        return
+def test_a_continued_call_is_cut_like_a_delta() -> None:
+    rest = after(entry_of(tool_call(0, "abc")), 101)
     assert rest is not None
-    assert rest.start == START_OFFSET + held
-    fields = rest.event.fields()
-    assert fields["index"] == 2
-    assert ("id" in fields) == (is_opening and held == 0)
-    missing = held - is_opening if held else 0
-    assert fields["arguments_delta"].encode() == arguments.encode()[max(0, missing) :]
+    assert (arguments_of(rest), rest.event.size) == ("bc", 2)
 
 
-@pytest.mark.parametrize("event", [events.usage({"n": 1}), events.done("stop"), events.CANCELLED])
-def test_what_is_one_unit_is_there_or_not(event: Event) -> None:
-    assert after(entry(event), START_OFFSET) == entry(event)
-    assert after(entry(event), START_OFFSET - 5) == entry(event)
-    assert after(entry(event), START_OFFSET + 1) is None
-    assert after(entry(event), START_OFFSET + 5) is None
+@pytest.mark.parametrize("offset", [0, 99, 100])
+def test_who_holds_nothing_of_it_gets_the_entry_itself(offset: int) -> None:
+    entry = entry_of(done("stop"))
+    assert after(entry, offset) is entry
+
+
+@pytest.mark.parametrize("offset", [101, 102, 10**9])
+def test_who_holds_all_of_it_gets_nothing(offset: int) -> None:
+    assert after(entry_of(done("stop")), offset) is None

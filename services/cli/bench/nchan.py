@@ -48,7 +48,8 @@ http {{
       nchan_subscriber_first_message newest; }}
     location ~ /mpub/(\\w+)$ {{ nchan_publisher; nchan_channel_id m$1; nchan_message_buffer_length 2000;
       nchan_message_timeout 10m; }}
-    location ~ /msub/(\\w+)$ {{ nchan_subscriber eventsource; nchan_channel_id m$1; nchan_subscriber_first_message newest; }}
+    location ~ /msub/(\\w+)$ {{ nchan_subscriber eventsource; nchan_channel_id m$1;
+      nchan_subscriber_first_message newest; }}
   }}
 }}
 """

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from services.cli.bench.agent import Agent
 from services.cli.bench.latency import Latencies
@@ -12,10 +13,17 @@ __all__ = ("Pids", "watch")
 Pids = Mapping[str, Sequence[int]]
 
 
-def watch(crowds: Sequence[Agent], processes: Pids, *, seconds: float, publisher: Agent | None = None) -> dict[str, float]:
+def watch(
+    crowds: Sequence[Agent],
+    processes: Pids,
+    *,
+    seconds: float,
+    publisher: Agent | None = None,
+    per: Literal["delivered", "published"] = "delivered",
+) -> dict[str, float]:
     """What happened in `seconds`: events delivered (and published) a second, latencies, and CPU by name of process.
 
-    `NAME_us` is CPU per delivered event in µs, `NAME_cores` CPU per second of time.
+    `NAME_us` is CPU per event delivered (or published) in µs, `NAME_cores` CPU per second of time.
     """
     for agent in (*crowds, *filter(None, [publisher])):
         agent.ask("mark")
@@ -30,8 +38,9 @@ def watch(crowds: Sequence[Agent], processes: Pids, *, seconds: float, publisher
     figures = {"delivered_per_s": events / lasted, "closed": sum(report["closed"] for report in reports)}
     if publisher is not None:
         figures["published_per_s"] = publisher.ask("report")["sent"] / lasted
+    divisor = max(figures[f"{per}_per_s"] * lasted, 1)
     for name, seconds_used in used.items():
-        figures[f"{name}_us"] = seconds_used / max(events, 1) * 1e6
+        figures[f"{name}_us"] = seconds_used / divisor * 1e6
         figures[f"{name}_cores"] = seconds_used / lasted
     for percent in (50, 99):
         figures[f"p{percent}_ms"] = latencies.percentile_ms(percent)

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from tests.chaos.cluster import chosen
-from tests.chaos.faults.fault import Scene
+from tests.chaos.faults.fault import DRAIN_GRACE_S, Scene, terminated
 
 __all__ = ("DrainEdge", "KillEdge")
 
@@ -33,6 +33,6 @@ class DrainEdge:
         edge = chosen(scene.chance, [*scene.cluster.edges])
         if edge is None:
             return None
-        code = await edge.terminate()
+        await terminated(edge, scene, within_s=float(scene.cluster.settings.get("edge_drain_s", 10)) + DRAIN_GRACE_S)
         await edge.start()
-        return f"{edge.name}, exit code {code}"
+        return f"{edge.name}"

@@ -4,7 +4,7 @@ import asyncio
 from typing import ClassVar
 
 from tests.chaos.cluster import chosen
-from tests.chaos.faults.fault import Scene, lasting
+from tests.chaos.faults.fault import DRAIN_GRACE_S, Scene, lasting, terminated
 from tests.chaos.member import Member
 from tests.support.waiting import eventually
 
@@ -61,9 +61,9 @@ class DrainWorker:
         worker, held = await busiest(scene)
         if worker is None:
             return None
-        code = await worker.terminate()
+        await terminated(worker, scene, within_s=float(scene.cluster.settings.get("worker_drain_s", 20)) + DRAIN_GRACE_S)
         await worker.start()
-        return f"{worker.name} with {held} streams, exit code {code}" if held else None
+        return f"{worker.name} with {held} streams" if held else None
 
 
 class SkewClock:

@@ -31,7 +31,7 @@ class Broadcaster:
         self._client = client
         self._keys = Keyspace()
         self._queues: dict[str, set[asyncio.Queue[bytes]]] = {}
-        self._cursors: dict[str, bytes] = {}
+        self._cursors: dict[Any, Any] = {}
 
     async def run(self) -> None:
         while True:

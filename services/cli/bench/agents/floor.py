@@ -7,7 +7,6 @@ compiler (`floor_program`), else in Python, which adds some 10 %.
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -108,4 +107,4 @@ def _send(reader: socket.socket, frame: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    _main()

@@ -1,15 +1,15 @@
-"""Writes events of streams at a rate: to Redis through the store, as a worker does, or to nchan by POST.
+"""Writes events of streams at a rate: to Redis through the store, as a worker does, or bare, or to nchan by POST.
 
-Specification: `streams`, `rate` events a second each, and `redis_url` or `port` with `path` (`/pub/s%d`). Says the `ids`
-of the streams; `go` begins; `mark` and `report` tell how many events were `sent` in between.
+Specification: `streams`, `rate` events a second each, `padding` bytes of text before the mark, and `redis_url` (with
+`bare`: XADD instead of our append) or `port` with `path` (`/pub/s%d`). Says the `ids` of the streams; `go` begins, with a
+number it writes so many to each stream and stops; `mark` and `report` tell how many events were `sent` in between.
 """
 
 import asyncio
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import uvloop
 
@@ -22,7 +22,7 @@ from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Append, Appended, Claim, Claimed, NewStream, Retention
 
-__all__ = ("NchanSink", "Publisher", "RedisSink")
+__all__ = ("BareSink", "NchanSink", "Publisher", "RedisSink", "Sink")
 
 _NONCE: Final = "0bbe4c11"
 _HOUR_MS: Final = 3_600_000
@@ -31,14 +31,26 @@ _CONNECTIONS: Final = 4
 _TICK_S: Final = 0.002
 _MOST_AT_ONCE: Final = 256
 
-Sink = Callable[[list[int], bytes], Awaitable[None]]
+
+class Sink(Protocol):
+    """Where events go."""
+
+    ids: list[str]
+
+    async def open(self, streams: int) -> None: ...
+
+    async def send(self, streams: list[int], text: bytes) -> None:
+        """One event to each of these streams."""
+        ...
 
 
 class RedisSink:
     """Streams in Redis, each claimed by this process; one append an event, all of a turn in one batch."""
 
     def __init__(self, redis_url: str) -> None:
-        self._store = RedisStore(open_client(redis_url), Keyspace())
+        self._client = open_client(redis_url)
+        self._keys = Keyspace()
+        self._store = RedisStore(self._client, self._keys)
         self.ids: list[str] = []
         self._tails: list[int] = []
 
@@ -73,6 +85,17 @@ class RedisSink:
             self._tails[each] = reply.tail
 
 
+class BareSink(RedisSink):
+    """The least that Redis can be asked for: one XADD an event, next to our append."""
+
+    async def send(self, streams: list[int], text: bytes) -> None:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for each in streams:
+                self._tails[each] += len(text)
+                pipe.execute_command("XADD", self._keys.stream(self.ids[each]), f"1-{self._tails[each]}", "text", text)
+            await pipe.execute()
+
+
 class NchanSink:
     """POSTs to nchan, pipelined over a few connections."""
 
@@ -105,39 +128,61 @@ class NchanSink:
 class Publisher:
     """Goes round the streams, so that their events are spread evenly over time."""
 
-    def __init__(self, sink: RedisSink | NchanSink, *, streams: int, rate: float) -> None:
+    def __init__(self, sink: Sink, *, streams: int, rate: float, padding: int) -> None:
         self._sink = sink
         self._streams = streams
         self._rate = rate
+        self._padding = b"x" * padding
         self._next = 0
         self.sent = 0
 
     async def run(self) -> None:
+        """At the rate, until cancelled."""
         pace = Pace(self._rate * self._streams)
         while True:
             due = pace.due(min(_MOST_AT_ONCE, self._streams))
             if due:
-                turn = [(self._next + step) % self._streams for step in range(due)]
-                await self._sink.send(turn, marked(time.time_ns()))
-                self._next = (self._next + due) % self._streams
-                self.sent += due
+                await self._send(due)
             await asyncio.sleep(_TICK_S)
+
+    async def fill(self, events: int) -> None:
+        """So many to each stream, as fast as they are taken."""
+        for _ in range(events * self._streams // (step := min(_MOST_AT_ONCE, self._streams))):
+            await self._send(step)
+
+    async def _send(self, events: int) -> None:
+        turn = [(self._next + step) % self._streams for step in range(events)]
+        await self._sink.send(turn, self._padding + marked(time.time_ns()))
+        self._next = (self._next + events) % self._streams
+        self.sent += events
+
+
+def _sink(given: dict[str, Any]) -> Sink:
+    if "redis_url" not in given:
+        return NchanSink(given["port"], given["path"])
+    return BareSink(given["redis_url"]) if given.get("bare") else RedisSink(given["redis_url"])
 
 
 async def _serve(given: dict[str, Any]) -> None:
-    sink = RedisSink(given["redis_url"]) if "redis_url" in given else NchanSink(given["port"], given["path"])
+    sink = _sink(given)
     await sink.open(given["streams"])
     say({"ids": sink.ids})
-    publisher = Publisher(sink, streams=given["streams"], rate=given["rate"])
+    publisher = Publisher(sink, streams=given["streams"], rate=given["rate"], padding=given.get("padding", 0))
     words = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
-    await words.readline()
     async with asyncio.TaskGroup() as group:
-        group.create_task(publisher.run())
-        while word := await words.readline():
-            say({"sent": publisher.sent})
-            if word == b"mark\n":
-                publisher.sent = 0
+        while word := (await words.readline()).decode().split():
+            match word:
+                case ["go"]:
+                    group.create_task(publisher.run())
+                case ["go", number]:
+                    await publisher.fill(int(number))
+                    say({"sent": publisher.sent})
+                case ["mark"]:
+                    say({"sent": publisher.sent})
+                    publisher.sent = 0
+                case _:
+                    say({"sent": publisher.sent})
 
 
 def _main() -> None:

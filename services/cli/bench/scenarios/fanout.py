@@ -133,7 +133,9 @@ def _checks(found: Result, case: Case) -> Iterator[Check]:
     if case.name == "wide":
         yield at_most("wide: edge / floor", ours["edge_us"] / floor["edge_us"], 1.5)
     if peer is not None and case.name in _OF_NCHAN:
-        yield at_most(f"{case.name}: edge + Redis / nchan's", ours["server_us"] / peer["server_us"], _OF_NCHAN[case.name])
+        yield at_most(
+            f"{case.name}: edge + Redis / nchan's", ours["server_us"] / peer["server_us"], _OF_NCHAN[case.name]
+        )
     if memory is not None and case.name == "many":
         yield at_least("many: share delivered", ours["delivered_share"], 0.99)
         yield at_most("many: edge / nchan's in memory", ours["edge_us"] / memory["edge_us"], 0.8)

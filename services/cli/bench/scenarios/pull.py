@@ -1,0 +1,102 @@
+"""Provider to acknowledged append: CPU per chunk of a worker, next to the OpenAI SDK doing nothing but the reading."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
+
+import aiohttp
+
+from services.cli.bench.agent import Agent
+from services.cli.bench.mark import TEXT_BYTES
+from services.cli.bench.options import Options
+from services.cli.bench.result import Result, Row, at_least, at_most, medians
+from services.cli.bench.rig import MODEL, Process, Rig
+from services.cli.bench.usage import cpu_s
+from services.cli.failure import Failure
+from shared.keys import Keyspace
+from shared.redis_client import open_client
+from shared.redis_store import RedisStore
+
+__all__ = ("run",)
+
+_STREAMS, _RATE = 200, 50
+_ENDLESS: Final = 1_000_000_000
+_START_S: Final = 30.0
+
+
+def run(options: Options) -> Result:
+    rows = [_worker(options)]
+    checks = [at_most("worker µs per chunk", rows[0].figures["worker_us"], 25)]
+    if find_spec("openai") is None:
+        return Result("pull", rows, checks, ["the package openai is not installed; its row is missing"])
+    rows.append(_sdk(options))
+    checks.append(at_least("the SDK's µs / ours", rows[1].figures["worker_us"] / rows[0].figures["worker_us"], 5))
+    return Result("pull", rows, checks)
+
+
+def _worker(options: Options) -> Row:
+    with Rig() as rig:
+        provider = rig.provider(rate=_RATE, tokens=_ENDLESS)
+        edge = rig.edge()
+        worker = rig.worker()
+        ids = asyncio.run(_created(edge, options.scaled(_STREAMS)))
+        deadline = time.monotonic() + _START_S
+        while min(_tails(rig, ids)) == 0:
+            if time.monotonic() > deadline:
+                raise Failure("the worker did not begin all streams")
+            time.sleep(0.05)  # the state is in Redis: it can only be asked again
+        time.sleep(options.warm_up_s)
+        return Row("pull", "tailrace", medians(options.runs, lambda: _pulled(rig, ids, worker, provider, options)))
+
+
+def _pulled(rig: Rig, ids: Sequence[str], worker: Process, provider: Process, options: Options) -> dict[str, float]:
+    before, began = sum(_tails(rig, ids)), time.monotonic()
+    used = {"worker": [worker.pid], "redis": [rig.redis.pid], "provider": [provider.pid]}
+    at_first = {name: cpu_s(pids) for name, pids in used.items()}
+    time.sleep(options.seconds)
+    spent = {name: cpu_s(pids) - at_first[name] for name, pids in used.items()}
+    chunks, lasted = (sum(_tails(rig, ids)) - before) / TEXT_BYTES, time.monotonic() - began
+    return {"chunks_per_s": chunks / lasted} | _per_chunk(spent, chunks)
+
+
+def _sdk(options: Options) -> Row:
+    with Rig() as rig:
+        provider = rig.provider(rate=_RATE, tokens=_ENDLESS)
+        agent = rig.agent("sdk_peer", base_url=f"{provider.url}/v1", streams=options.scaled(_STREAMS))
+        agent.hear()
+        time.sleep(options.warm_up_s)
+        return Row("pull", "openai sdk, reading only", medians(options.runs, lambda: _read(agent, options)))
+
+
+def _read(agent: Agent, options: Options) -> dict[str, float]:
+    before, used, began = agent.ask("mark")["chunks"], cpu_s([agent.pid]), time.monotonic()
+    time.sleep(options.seconds)
+    spent, chunks = cpu_s([agent.pid]) - used, agent.ask("report")["chunks"] - before
+    return {"chunks_per_s": chunks / (time.monotonic() - began)} | _per_chunk({"worker": spent}, chunks)
+
+
+def _per_chunk(spent: dict[str, float], chunks: float) -> dict[str, float]:
+    return {f"{name}_us": seconds / max(chunks, 1) * 1e6 for name, seconds in spent.items()}
+
+
+async def _created(edge: Process, streams: int) -> list[str]:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+    ids = []
+    async with aiohttp.ClientSession(edge.url) as session:
+        for _ in range(streams):
+            async with session.post("/v1/streams", json=body) as response:
+                ids.append((await response.json())["id"])
+    return ids
+
+
+def _tails(rig: Rig, ids: Sequence[str]) -> list[int]:
+    return asyncio.run(_ask_tails(rig.redis_url, ids))
+
+
+async def _ask_tails(url: str, ids: Sequence[str]) -> list[int]:
+    store = RedisStore(open_client(url), Keyspace())
+    metas = [await store.meta(each) for each in ids]
+    await store.aclose()
+    return [meta.tail if meta else 0 for meta in metas]
