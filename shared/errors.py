@@ -32,6 +32,7 @@ __all__ = (
     "StoreUnavailable",
     "StreamDeleted",
     "StreamExpired",
+    "StreamTooLarge",
     "TailraceError",
     "UnknownModel",
     "UnknownStream",
@@ -184,6 +185,11 @@ class WorkerCrashLoop(TailraceError):
 class WorkerLost(TailraceError):
     code, retryable = "worker_lost", True
     text = "The worker of this stream died, and the stream was not to be continued."
+
+
+class StreamTooLarge(TailraceError):
+    code = "stream_too_large"
+    text = "The answer is larger than its byte budget, and no part of it could be let go."
 
 
 class LogLost(TailraceError):

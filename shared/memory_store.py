@@ -116,8 +116,10 @@ class MemoryStore:
     async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
         return [self.streams.compact(call) for call in calls]
 
-    async def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
-        return self.streams.evict(stream_id, why=why, tombstone_ms=tombstone_ms)
+    async def evict(
+        self, stream_ids: Sequence[str], *, why: Eviction, tombstone_ms: int
+    ) -> Sequence[EvictReply | Exception]:
+        return [self.streams.evict(stream_id, why=why, tombstone_ms=tombstone_ms) for stream_id in stream_ids]
 
     async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         return self.streams.chores(quiet_ms=quiet_ms, limit=limit)

@@ -14,6 +14,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from shared.errors import InvalidConfiguration
+from shared.redis_connection import make_cancellable
 
 __all__ = ("SENTINEL_SCHEME", "SentinelUrl", "open_client")
 
@@ -66,8 +67,12 @@ def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
         "retry": Retry(NoBackoff(), 0),
         "client_name": "tailrace",
     }
-    if url.startswith(f"{SENTINEL_SCHEME}:"):
-        return _sentinel_client(url, options)
+    client = _sentinel_client(url, options) if url.startswith(f"{SENTINEL_SCHEME}:") else _plain_client(url, options)
+    make_cancellable(client)
+    return client
+
+
+def _plain_client(url: str, options: dict[str, Any]) -> "Redis":
     try:
         client: Redis = Redis.from_url(url, **options)
     except ValueError:

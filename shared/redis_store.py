@@ -15,6 +15,7 @@ from shared.position import Position
 from shared.redis_cancels import RedisCancelListener
 from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
+from shared.redis_pipe import RedisPipe
 from shared.redis_tailer import RedisTailer
 from shared.store import (
     Append,
@@ -50,6 +51,7 @@ __all__ = ("RedisStore",)
 
 T = TypeVar("T")
 Call = tuple[str, str, Sequence[Any]]
+Ask = Callable[[Sequence[Call]], Awaitable[list[Any]]]
 
 # Bucket counts may change over the years, so what looks at all buckets looks at every one there can be.
 _BUCKETS = tuple(f"{bucket:02x}" for bucket in range(256))
@@ -63,6 +65,7 @@ class RedisStore:
         self._client = client
         self._keys = keys
         self._library = Library.read()
+        self._pipe = RedisPipe(client)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._keys.prefix} {self._library.name}>"
@@ -90,7 +93,7 @@ class RedisStore:
 
     async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
         calls: list[Call] = [(append.id, "append", _append_args(append, retention)) for append in appends]
-        return await self._call_many(calls, replies.append_reply)
+        return await self._call_many(calls, replies.append_reply, ask=self._fcall_on_pipe)
 
     async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
         calls: list[Call] = [
@@ -175,8 +178,11 @@ class RedisStore:
         asked: list[Call] = [(call.id, "compact", (call.nonce, call.block_bytes, call.max_bytes)) for call in calls]
         return await self._call_many(asked, replies.compact_reply)
 
-    async def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
-        return replies.evict_reply(await self._call(stream_id, "evict", why, tombstone_ms))
+    async def evict(
+        self, stream_ids: Sequence[str], *, why: Eviction, tombstone_ms: int
+    ) -> Sequence[EvictReply | Exception]:
+        asked: list[Call] = [(stream_id, "evict", (why, tombstone_ms)) for stream_id in stream_ids]
+        return await self._call_many(asked, replies.evict_reply)
 
     async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         return await self._overdue(self._keys.chores, quiet_ms=quiet_ms, limit=limit)
@@ -271,6 +277,7 @@ class RedisStore:
             await self._execute(pipe)
 
     async def aclose(self) -> None:
+        await self._pipe.aclose()
         await self._client.aclose()
 
     async def _overdue(self, index: Callable[[str], str], *, quiet_ms: int, limit: int) -> list[str]:
@@ -310,23 +317,33 @@ class RedisStore:
             raise reply
         return reply
 
-    async def _call_many(self, calls: Sequence[Call], parse: Callable[[Any], T]) -> list[T | Exception]:
-        raw = await self._fcall(calls)
+    async def _call_many(
+        self, calls: Sequence[Call], parse: Callable[[Any], T], ask: Ask | None = None
+    ) -> list[T | Exception]:
+        ask = ask or self._fcall
+        raw = await ask(calls)
         missing = [index for index, reply in enumerate(raw) if is_missing_function(reply)]
         if missing:
             # A function that was not there has written nothing, so calling it again is safe.
             await self.load()
-            again = await self._fcall([calls[index] for index in missing])
+            again = await ask([calls[index] for index in missing])
             for index, reply in zip(missing, again, strict=True):
                 raw[index] = reply
         return [mapped(reply) if isinstance(reply, Exception) else parse(reply) for reply in raw]
 
     async def _fcall(self, calls: Sequence[Call]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipe:
-            for stream_id, function, args in calls:
-                keys = self._keys.of_stream(stream_id)
-                pipe.execute_command("FCALL", self._library.function(function), len(keys), *keys, *args)
+            for call in calls:
+                pipe.execute_command(*self._command(call))
             return await self._execute_each(pipe)
+
+    async def _fcall_on_pipe(self, calls: Sequence[Call]) -> list[Any]:
+        return await self._pipe.ask([self._command(call) for call in calls])
+
+    def _command(self, call: Call) -> tuple[Any, ...]:
+        stream_id, function, args = call
+        keys = self._keys.of_stream(stream_id)
+        return ("FCALL", self._library.function(function), len(keys), *keys, *args)
 
     async def _execute(self, pipe: "Pipeline") -> list[Any]:
         results = await self._execute_each(pipe)

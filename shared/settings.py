@@ -111,6 +111,22 @@ class Settings(BaseSettings):
     max_messages: int = Field(1000, ge=1, description="Most messages in a request.")
     max_stream_bytes: Bytes = Field(50 * 1024 * 1024, description="Byte budget of one stream.")
     max_total_bytes: Bytes = Field(500 * 1024 * 1024, description="Byte budget of all streams.")
+    max_tenant_bytes: Bytes | None = Field(None, description="Byte budget of one tenant; default: no other than all's.")
+
+    # Memory
+    soft_share: float = Field(
+        0.9, gt=0, le=1, description="Share of a byte budget from which finished streams are evicted."
+    )
+    free_share: float = Field(0.2, ge=0, lt=1, description="Share of a byte budget that an eviction makes free.")
+    budget_s: Seconds = Field(1, description="How often each worker looks after memory: folds, expires, evicts.")
+    fold_bytes: Bytes = Field(
+        8 * 1024, description="Single entries of a live stream from which its writer folds them into a block."
+    )
+    block_bytes: Bytes = Field(
+        1_000_000, le=4_000_000, description="Largest block; what a late reader gets in one event."
+    )
+    fold_after_s: Seconds = Field(3, description="How long after its end a stream is folded completely.")
+    recount_s: Seconds = Field(10, description="How often a worker compares the sums of a bucket with its streams.")
 
     # Worker
     max_jobs: int = Field(1000, ge=1, description="Streams one worker pulls at the same time.")
@@ -142,6 +158,9 @@ class Settings(BaseSettings):
     tail_pace_s: Seconds = Field(0.005, description="Pause between two reads of the shared tail.")
     tail_count: int = Field(256, ge=1, description="Entries of one stream in one read of the tail.")
     feed_bytes: Bytes = Field(256 * 1024, description="Recent frames an edge keeps for each stream it follows.")
+    edge_buffer_bytes: Bytes = Field(
+        256 * 1024 * 1024, description="Recent frames an edge keeps for all streams; the quietest give way."
+    )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
     # Logs

@@ -502,8 +502,10 @@ class Store(Protocol):
         """Merge the oldest entries, lossless for every cursor, then trim what is over the budget of the stream."""
         ...
 
-    async def evict(self, stream_id: str, *, why: Eviction, tombstone_ms: int) -> EvictReply:
-        """Remove a finished stream. Its tombstone says when; with `tombstone_ms=0` there is none."""
+    async def evict(
+        self, stream_ids: Sequence[str], *, why: Eviction, tombstone_ms: int
+    ) -> Sequence[EvictReply | Exception]:
+        """Remove finished streams. Their tombstones say when; with `tombstone_ms=0` there are none."""
         ...
 
     async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:

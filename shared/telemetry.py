@@ -155,6 +155,15 @@ class Metrics:
     tail_entries: Counter
     store_errors: Counter
     claims: Counter
+    compactions: Counter
+    evictions: Counter
+    trimmed_units: Counter
+    creates_refused: Counter
+    edge_feed_bytes: Gauge
+    worker_buffer_bytes: Gauge
+    store_bytes: Gauge
+    store_drift_bytes: Gauge
+    store_real_ratio: Gauge
 
     @classmethod
     def on(cls, registry: CollectorRegistry) -> Self:
@@ -162,6 +171,9 @@ class Metrics:
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"tailrace_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"tailrace_{name}", text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"tailrace_{name}", text, buckets=buckets, registry=registry)
@@ -185,4 +197,15 @@ class Metrics:
             tail_entries=counter("tail_entries_total", "Entries the shared tail brought."),
             store_errors=counter("store_errors_total", "Refusals and failures of the store, by code.", "code"),
             claims=counter("claims_total", "Claims of streams, by the store's answer.", "answer"),
+            compactions=counter("compactions_total", "Compactions this worker did, by state of the stream.", "of"),
+            evictions=counter("evictions_total", "Finished streams this worker removed, and why.", "why"),
+            trimmed_units=counter("trimmed_units_total", "Units that went because a stream passed its byte budget."),
+            creates_refused=counter("creates_refused_total", "Streams this edge refused to create, by code.", "code"),
+            edge_feed_bytes=gauge("edge_feed_bytes", "Recent frames this edge keeps."),
+            worker_buffer_bytes=gauge("worker_buffer_bytes", "Text in this worker that Redis has not acknowledged."),
+            store_bytes=gauge("store_bytes", "Bytes of all streams, as the store counts them.", "of"),
+            store_drift_bytes=gauge("store_drift_bytes", "What the last recount of a bucket had to correct."),
+            store_real_ratio=gauge(
+                "store_real_ratio", "Memory that sampled streams really take, over what is counted for them."
+            ),
         )

@@ -1,6 +1,7 @@
 """Composition roots: one edge, one worker or one model in the foreground, from settings to a clean stop."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -44,8 +45,20 @@ def _run(main: Coroutine[Any, Any, None], settings: Settings, *, process: str) -
     from shared.telemetry import configure_logging
 
     configure_logging(settings, process=process)
+    _tame_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
+
+
+def _tame_collector() -> None:
+    """Look for cycles seldom, and never among what was loaded at the start.
+
+    By default every wave of connections makes Python walk over all objects of all connections again and again: 29 % of
+    an edge's CPU while 1,500 readers came. A connection leaves no cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 async def _edge(settings: Settings) -> None:

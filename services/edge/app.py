@@ -47,6 +47,8 @@ def create_app(
         lifespan=lifespan,
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
+        # A redirect would be made from the Host header, which is anybody's.
+        redirect_slashes=False,
     )
     app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
     app.state.hub, app.state.tail = hub, tail

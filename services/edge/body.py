@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shared.errors import BodyTooLarge, InvalidBody, InvalidRequest
 
@@ -42,6 +42,8 @@ async def _read(request: Request, max_bytes: int) -> bytes:
                 raw += part
                 if len(raw) > max_bytes:
                     raise BodyTooLarge(f"The body is larger than {max_bytes} bytes.")
+    except ClientDisconnect as error:
+        raise InvalidRequest("The body broke off.") from error
     except TimeoutError as error:
         raise InvalidRequest(f"The body did not come within {_BODY_S:.0f} s.") from error
     return bytes(raw)

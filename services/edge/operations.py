@@ -13,12 +13,14 @@ __all__ = ("router",)
 router = APIRouter()
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_class=Response)
 async def livez() -> Response:
     """The process answers. Never touches Redis: a broken Redis is no reason to restart an edge."""
     return Response(json_line({"alive": True}), media_type="application/json")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_class=Response, responses={503: {"description": "Not ready; the body says why."}})
 async def readyz(request: Request) -> Response:
     """Whether a load balancer should send readers here."""

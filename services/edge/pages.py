@@ -25,6 +25,7 @@ _HEADERS: Final = {
 _router = APIRouter(include_in_schema=False)
 
 
+@_router.head("/")
 @_router.get("/")
 async def chat() -> Response:
     return FileResponse(index_file(), headers=_HEADERS)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from shared.errors import InvalidBody, StreamExpired, TailraceError
 from shared.events import json_line
 
-__all__ = ("explain", "install", "problem")
+__all__ = ("answer", "explain", "install", "problem", "unexpected")
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_reques
 
 def install(app: FastAPI) -> None:
     """Give every error of ours, of FastAPI's and of nobody's the one shape."""
-    app.add_exception_handler(TailraceError, _ours)
+    app.add_exception_handler(TailraceError, answer)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def problem(
@@ -44,7 +44,8 @@ def explain(error: ValidationError | RequestValidationError) -> str:
     return f"{where or 'body'}: {first['msg']}{tail}"
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
+    """The response that an error of ours is."""
     assert isinstance(error, TailraceError)
     if error.status >= 500:
         logger.warning("%s: %s", error.code, error.message)
@@ -68,6 +69,7 @@ async def _http(request: Request, error: Exception) -> Response:
     return problem(error.status_code, code, str(error.detail), headers=headers)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def unexpected(request: Request, error: Exception) -> Response:
+    """The response that any other error is."""
     # Starlette logs the traceback of what comes here; the reader learns that it was not the reader's fault.
     return problem(TailraceError.status, TailraceError.code, TailraceError.text)

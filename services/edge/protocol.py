@@ -7,9 +7,11 @@ bounded size: uvicorn by itself waits for ever for the end of a head, and keeps 
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from shared.events import json_line
 
@@ -24,11 +26,16 @@ _HEAD_BYTES: Final = 128 * 1024
 class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
 
-    _on_stall: Callable[[], None] | None = None
-    _lost: asyncio.Future[None] | None = None
-    _head_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
-    is_lost = False
+    # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
+    __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "is_lost")
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        super().__init__(config, server_state, app_state)
+        self._on_stall: Callable[[], None] | None = None
+        self._lost: asyncio.Future[None] | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self.is_lost = False
 
     @property
     def is_writable(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Generator
 import uvicorn
 from fastapi import FastAPI
 
+from services.edge.lane import EventsLane
 from services.edge.protocol import StreamProtocol
 from shared.settings import Settings
 
@@ -62,8 +63,9 @@ class EdgeServer(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                EventsLane(app),
                 http=StreamProtocol,
+                proxy_headers=False,  # whoever the peer is, nothing here depends on it
                 loop="uvloop",
                 ws="none",
                 lifespan="on",

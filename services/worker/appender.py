@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 
+from services.worker.compactor import Compactor
 from services.worker.writer import StoreStalled, Writer
 from shared.errors import StoreError
 from shared.settings import Settings
@@ -25,8 +26,9 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 1.0
 class Appender:
     """Sends what writers have, until cancelled."""
 
-    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, store: Store, compactor: Compactor, settings: Settings, metrics: Metrics) -> None:
         self._store = store
+        self._compactor = compactor
         self._settings = settings
         self._metrics = metrics
         self._dirty: dict[Writer, None] = {}
@@ -92,6 +94,7 @@ class Appender:
             failed |= isinstance(reply, Exception) and self._is_retrying(writer, reply)
             if writer.has_work:
                 self._notify(writer)
+        await self._compactor.look(writers, replies)
         return failed
 
     def _is_retrying(self, writer: Writer, error: Exception) -> bool:

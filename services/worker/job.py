@@ -17,7 +17,7 @@ from services.worker.kept import read_content
 from services.worker.provider import CompletionRequest, Provider
 from services.worker.usage import AttemptUsage, settled, unreported
 from services.worker.writer import Lost, StoreStalled, Writer
-from shared.errors import LogLost, StoreError, StoreFull, WorkerCrashLoop, WorkerLost
+from shared.errors import LogLost, StoreError, StoreFull, StreamTooLarge, WorkerCrashLoop, WorkerLost
 from shared.events import CANCELLED, Event
 from shared.position import NONCE_CHARS
 from shared.settings import Settings
@@ -161,6 +161,9 @@ class Jobs:
         except StoreStalled:
             await self._release(writer)
             await self._finish(writer.id, failed(StoreFull(), settled({writer.attempt: writer.usage}))[0])
+        except StreamTooLarge as problem:
+            await self._release(writer)
+            await self._finish(writer.id, failed(problem, settled({writer.attempt: writer.usage}))[0])
         except StoreError as refusal:
             logger.exception("the store refused an append for good: %s", refusal.code, extra=where)
             await self._release(writer)

@@ -34,7 +34,7 @@ class Picker(Worker):
 
     async def _wait_for_bell(self) -> None:
         bell = bell_name(self.queue_name)
-        rang = await self.pool.execute_command("BLPOP", bell, self._wait_s)
+        rang = await self.pool.execute_command("BLPOP", bell, self._wait_s)  # type: ignore[no-untyped-call]
         if rang and not self.allow_pick_jobs:
             # It rang for us while we were told to stop: pass it on, or the job would wait for somebody's next look.
-            await self.pool.execute_command("LPUSH", bell, 1)
+            await self.pool.execute_command("LPUSH", bell, 1)  # type: ignore[no-untyped-call]

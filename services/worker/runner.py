@@ -15,7 +15,9 @@ from arq.worker import func
 from prometheus_client import CollectorRegistry
 
 from services.worker.appender import Appender
+from services.worker.budget import Budget
 from services.worker.cancels import Cancels
+from services.worker.compactor import Compactor
 from services.worker.dispatcher import JOB, ArqDispatcher, deserialize, open_queue, queue_name, serialize
 from services.worker.heart import Heart
 from services.worker.http import new_session
@@ -152,7 +154,8 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         stack.push_async_callback(queue.aclose, close_connection_pool=True)
         session = await stack.enter_async_context(new_session())
         providers = [OpenAIProvider(each, session, environment=os.environ) for each in settings.providers]
-        appender = Appender(store, settings, metrics)
+        compactor = Compactor(store, settings, metrics)
+        appender = Appender(store, compactor, settings, metrics)
         cancels = Cancels(store)
         heart = Heart(lambda: open_store(settings), settings)
         heart.start()
@@ -171,8 +174,9 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         )
         puller = _Puller(name, jobs, queue, settings)
         sweeper = Sweeper(store, dispatcher, settings)
+        budget = Budget(store, settings, metrics)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [group.create_task(part.run()) for part in (appender, cancels, sweeper, puller)]
+        tasks = [group.create_task(part.run()) for part in (appender, compactor, cancels, sweeper, budget, puller)]
         yield puller
         for task in tasks:
             task.cancel()

@@ -55,6 +55,9 @@ class Writer:
         self.usage: dict[str, Any] = {}
         self.failing_since: float | None = None
         self.is_cancelling = False
+        # The compactor's: bytes that it could not fold when it last looked, and the end of what has been trimmed.
+        self.unfoldable_bytes = 0
+        self.trimmed = 0
         self._max_bytes = max_bytes
         self._notify = notify
         self._pending: list[Event] = []

@@ -36,10 +36,16 @@ local function id_of(key)
   return string.match(key, '[^:]*$')
 end
 
--- A JSON string. cjson writes the names of an object in any order, `\/` for `/` and `\u007f` for DEL: equal events must be
--- equal bytes, whoever wrote them.
+-- U+0085, U+2028 and U+2029: legal in JSON, but line ends to many a client.
+local LINE_ENDS = { ['\194\133'] = '\\u0085', ['\226\128\168'] = '\\u2028', ['\226\128\169'] = '\\u2029' }
+
+-- A JSON string in one line. cjson writes the names of an object in any order, `\/` for `/` and `\u007f` for DEL: equal
+-- events must be equal bytes, whoever wrote them.
 local function quoted(text)
   local body = string.gsub(cjson.encode(text), '\\/', '/')
+  for raw, escaped in pairs(LINE_ENDS) do
+    body = string.gsub(body, raw, escaped)
+  end
   return (string.gsub(body, '(\\+)u007f', function(slashes)
     return #slashes % 2 == 1 and string.sub(slashes, 2) .. '\127' or nil
   end))

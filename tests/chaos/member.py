@@ -1,6 +1,7 @@
 """One worker or edge of the cluster: a real process, with proxies of its own to everything that it talks to."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -88,10 +89,13 @@ class Member:
         await self.until_ready()
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        """Let it go on, unless somebody has killed it meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     async def terminate(self, *, within_s: float) -> str | None:
         """SIGTERM, and SIGKILL if that was not enough. Answers what was wrong about the way it went."""

@@ -179,7 +179,7 @@ async def test_a_zombie_is_fenced(any_store: Store) -> None:
 
 async def test_odd_names_survive_in_the_fence(any_store: Store) -> None:
     stream_id = await create(any_store)
-    worker = 'a/b\\/"c"\n\té☃ \U0001f30a'
+    worker = 'a/b\\/"c"\n\té☃ \U0001f30a\x7f\\u007f\x85\u2028\u2029'
     await any_store.claim(stream_id, Claim(nonce(1), worker, 1000, reason="why/not"), RETENTION)
     assert await log(any_store, stream_id) == [fence(1, 0, reason="why/not", worker=worker)]
     meta = await any_store.meta(stream_id)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from services.worker.appender import Appender
 from services.worker.cancels import Cancels
+from services.worker.compactor import Compactor
 from services.worker.dispatcher import ArqDispatcher
 from services.worker.heart import Heart
 from services.worker.job import Jobs
@@ -33,7 +34,8 @@ class SimWorker:
         self._settings = settings
         self._is_draining = False
         self._pulls: set[asyncio.Task[None]] = set()
-        self._appender = Appender(link.store, settings, metrics)
+        self._compactor = Compactor(link.store, settings, metrics)
+        self._appender = Appender(link.store, self._compactor, settings, metrics)
         self._cancels = Cancels(link.store)
         self._heart = _LoopHeart(lambda: link.store, settings)
         dispatcher: ArqDispatcher = queue.dispatcher(link)
@@ -56,7 +58,7 @@ class SimWorker:
     async def run(self) -> None:
         self._heart.start()
         async with asyncio.TaskGroup() as group:
-            for part in (self._appender, self._cancels, self._sweeper, self._heart):
+            for part in (self._appender, self._compactor, self._cancels, self._sweeper, self._heart):
                 group.create_task(part.run())
             while True:
                 job = await self._queue.take(self.link)

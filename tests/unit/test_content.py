@@ -1,5 +1,7 @@
 """A message out of its events."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def test_neighbours_of_one_kind_are_one_part_and_nothing_is_lost(deltas: list[Ev
     content = Content(entries(*deltas))
     parts = content.parts()
     assert "".join(part["text"] for part in parts) == "".join(event.value.decode() for event in deltas)
-    assert all(one["type"] != other["type"] for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one["type"] != other["type"] for one, other in pairwise(parts))
     assert content.offset == sum(event.size for event in deltas)
 
 

@@ -15,7 +15,7 @@ __all__ = ()
 # Any str that Python can hold, lone surrogates included: that is what a careless JSON decoder hands over.
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
 kinds = st.sampled_from(sorted(DELTA_KINDS))
-LINE_ENDS = ("\r", "\n", "\u2028", "\u2029")
+LINE_ENDS = ("\r", "\n", "\x85", "\u2028", "\u2029")
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -1,5 +1,6 @@
 """Both framings against parsers that were written apart from them."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ EVENTS = st.one_of(
 def parsed(wire: Wire, raw: bytes, cuts: list[int]) -> list[Item]:
     parser = SseParser() if wire is SSE else NdjsonParser()
     edges = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
-    return [item for start, end in zip(edges, edges[1:], strict=False) for item in parser.feed(raw[start:end])]
+    return [item for start, end in pairwise(edges) for item in parser.feed(raw[start:end])]
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)

@@ -1,0 +1,63 @@
+"""A way to the events past the layers that other requests need and thousands of readers can do without.
+
+The route in `routes.py` documents the call, and its function is what runs here too; only FastAPI's validation, its exit
+stacks and everybody's middlewares are left out. FIGURES
+"""
+
+import logging
+import re
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.edge.caller import caller_of
+from services.edge.problems import answer, unexpected
+from services.edge.routes import stream_events
+from shared.errors import TailraceError
+
+__all__ = ("EventsLane",)
+
+logger = logging.getLogger(__name__)
+
+_PATH: Final = re.compile(r"/v1/streams/([^/]+)/events")
+
+
+class EventsLane:
+    """The application, with `GET /v1/streams/{id}/events` answered in front of it."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self._app
+        # Made elsewhere, so that nothing of the request is held while the response lasts.
+        response = await _response(Request(scope), found[1])
+        await response(scope, receive, send)
+
+
+async def _response(request: Request, stream_id: str) -> Response:
+    headers, query = request.headers, request.query_params
+    try:
+        return await stream_events(
+            request,
+            await caller_of(request),
+            stream_id,
+            accept=headers.get("accept", ""),
+            last_event_id=headers.get("last-event-id"),
+            query_cursor=query.get("last_event_id"),
+            query_camel=query.get("lastEventID"),
+            query_camel_id=query.get("lastEventId"),
+            after=query.get("after"),
+        )
+    except TailraceError as error:
+        return await answer(request, error)
+    except Exception as error:  # as Starlette does: the traceback is for the log, the reader gets a sentence
+        logger.exception("the events route failed")
+        return await unexpected(request, error)

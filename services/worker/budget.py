@@ -1,0 +1,175 @@
+"""Keeps the store within its byte budgets: folds what is over, removes what has expired, evicts when memory is short.
+
+Every worker does it. Two that find the same stream are harmless: each function looks again before it acts.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Final
+
+from shared.errors import StoreError
+from shared.settings import Settings
+from shared.store import Compact, Compacted, Evicted, Eviction, EvictReply, Live, Server, Stalest, Store, Usage, is_over
+from shared.telemetry import Metrics
+
+__all__ = ("Budget", "Churn", "limit_bytes")
+
+logger = logging.getLogger(__name__)
+
+# Calls of one pipeline: Redis does them one after the other, and everybody else waits for all of them.
+_BATCH: Final = 25
+_PAGE: Final = 250
+# Streams of a bucket up to which Redis may be held up by a recount, and those whose real memory is looked at.
+_RECOUNT_MOST: Final = 10_000
+_SAMPLE: Final = 5
+# What the sums add for the keys of a stream (STREAM_OVERHEAD in Lua).
+_STREAM_BYTES: Final = 4096
+# Tombstones are no part of the sums. Were their share of the budget to become larger than this, they stand less long.
+_TOMBSTONE_BYTES: Final = 256
+_TOMBSTONES_SHARE: Final = 0.02
+_CHURN_LEAST_S, _CHURN_MOST_S = 10.0, 600.0
+
+
+def limit_bytes(settings: Settings, usage: Usage, server: Server) -> int:
+    """What all streams may hold: the budget, or what Redis' own limit leaves of it beside whatever else is there."""
+    if not server.max_bytes:
+        return settings.max_total_bytes
+    others = max(server.used_bytes - usage.bytes, 0)
+    return min(settings.max_total_bytes, max(server.max_bytes - others, 0))
+
+
+class Budget:
+    """Looks after memory every `budget_s` until cancelled."""
+
+    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._buckets = cycle(f"{bucket:02x}" for bucket in range(settings.buckets))
+        self._churn = Churn()
+        self._recount_at = 0.0
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.budget_s * random.uniform(0.75, 1.25))
+            try:
+                await self.look()
+            except StoreError as error:
+                logger.warning("memory was not looked after: %s", error)
+
+    async def look(self) -> None:
+        """One round over everything."""
+        await self.relieve()
+        await self.tidy()
+        await self._relieve_tenants()
+        if asyncio.get_running_loop().time() >= self._recount_at:
+            self._recount_at = asyncio.get_running_loop().time() + self._settings.recount_s
+            await self.recount(next(self._buckets))
+
+    async def tidy(self) -> None:
+        """Remove the finished streams whose time is up, and fold those that have been over for a while."""
+        quiet_ms = round(self._settings.fold_after_s * 1000)
+        while chores := await self._store.chores(quiet_ms=quiet_ms, limit=_PAGE):
+            for start in range(0, len(chores), _BATCH):
+                batch = chores[start : start + _BATCH]
+                replies = await self._evict(batch, "expired")
+                await self._fold([each for each, reply in zip(batch, replies, strict=True) if isinstance(reply, Live)])
+            if len(chores) < _PAGE:
+                return
+
+    async def relieve(self) -> None:
+        """Evict when the soft mark is passed, until the settings' share is free."""
+        usage, server = await self._store.usage(), await self._store.server()
+        self._churn.note(asyncio.get_running_loop().time(), usage.created)
+        self._metrics.store_bytes.labels(of="streams").set(usage.bytes)
+        self._metrics.store_bytes.labels(of="store").set(server.used_bytes)
+        limit = limit_bytes(self._settings, usage, server)
+        if usage.bytes > limit * self._settings.soft_share:
+            freed = await self._free(usage.bytes - round(limit * (1 - self._settings.free_share)))
+            logger.warning("memory pressure: %s bytes of finished streams evicted", freed)
+
+    async def recount(self, bucket: str) -> None:
+        """Correct the sums of a bucket, and compare what is counted for some of its streams with what they take."""
+        found = await self._store.recount(bucket, limit=_RECOUNT_MOST)
+        if found is not None:
+            self._metrics.store_drift_bytes.set(found.drift)
+            if found.drift:
+                logger.info("the sums of bucket %s were %s bytes off", bucket, found.drift)
+        sample = await self._store.stalest(limit=_SAMPLE)
+        counted = sum(each.bytes + _STREAM_BYTES for each in sample)
+        if counted:
+            real = [await self._store.footprint(each.id) for each in sample]
+            self._metrics.store_real_ratio.set(sum(real) / counted)
+
+    async def _relieve_tenants(self) -> None:
+        budget = self._settings.max_tenant_bytes
+        if budget is None:
+            return
+        for tenant, held in (await self._store.tenants()).items():
+            if held > budget * self._settings.soft_share:
+                await self._free(held - round(budget * (1 - self._settings.free_share)), tenant=tenant)
+
+    async def _free(self, wanted_bytes: int, *, tenant: str | None = None) -> int:
+        """Evict finished streams, least recently read first. Answers how many bytes became free."""
+        freed, place = 0, None
+        while page := await self._store.stalest(limit=_PAGE, place=place):
+            place = page[-1].place
+            victims = [each for each in page if is_over(each.status) and tenant in {None, each.tenant}]
+            for start in range(0, len(victims), _BATCH):
+                batch = _first_of(victims[start : start + _BATCH], wanted_bytes - freed)
+                replies = await self._evict([each.id for each in batch], "evicted")
+                freed += sum(reply.bytes for reply in replies if isinstance(reply, Evicted))
+                if freed >= wanted_bytes:
+                    return freed
+        return freed
+
+    async def _evict(self, stream_ids: Sequence[str], why: Eviction) -> Sequence[EvictReply | Exception]:
+        replies = await self._store.evict(stream_ids, why=why, tombstone_ms=self._churn.tombstone_ms(self._settings))
+        self._metrics.evictions.labels(why=why).inc(sum(isinstance(reply, Evicted) for reply in replies))
+        return replies
+
+    async def _fold(self, stream_ids: Sequence[str]) -> None:
+        """Fold finished streams completely."""
+        while stream_ids:
+            calls = [
+                Compact(each, "", self._settings.block_bytes, self._settings.max_stream_bytes) for each in stream_ids
+            ]
+            replies = await self._store.compact(calls)
+            pairs = zip(stream_ids, replies, strict=True)
+            stream_ids = [stream_id for stream_id, reply in pairs if isinstance(reply, Compacted) and reply.more]
+            self._metrics.compactions.labels(of="finished").inc(len(calls))
+
+
+class Churn:
+    """How fast streams come and go, and so how long a tombstone may stand for all of them to stay small."""
+
+    def __init__(self) -> None:
+        self._since: tuple[float, int] | None = None
+        self._per_s = 0.0
+
+    def note(self, now: float, created: int) -> None:
+        """Take in the count of streams ever created."""
+        if self._since is None or created < self._since[1]:
+            self._since = now, created
+        elapsed_s = now - self._since[0]
+        self._per_s = (created - self._since[1]) / max(elapsed_s, _CHURN_LEAST_S)
+        if elapsed_s > _CHURN_MOST_S:
+            self._since = now, created
+
+    def tombstone_ms(self, settings: Settings) -> int:
+        if not self._per_s:
+            return settings.retention.tombstone_ms
+        room_s = settings.max_total_bytes * _TOMBSTONES_SHARE / _TOMBSTONE_BYTES / self._per_s
+        return min(settings.retention.tombstone_ms, round(room_s * 1000))
+
+
+def _first_of(victims: Sequence[Stalest], wanted_bytes: int) -> Sequence[Stalest]:
+    """As many as are needed, so that a batch does not evict more than it has to."""
+    for number, victim in enumerate(victims, 1):
+        wanted_bytes -= victim.bytes
+        if wanted_bytes <= 0:
+            return victims[:number]
+    return victims

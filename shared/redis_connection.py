@@ -1,0 +1,53 @@
+"""A connection whose commands can be cancelled.
+
+redis-py 5.3 sends each command through `asyncio.wait_for`, and Python 3.11's `wait_for` swallows a cancellation that
+arrives in the turn of the loop in which the send completes (cpython #86296, mended in 3.12). The caller then goes on
+as if nobody had cancelled it: a worker told to stop in that moment never ended. `asyncio.timeout` has no such window,
+and saves a task per command.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import redis.exceptions as rx
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+
+__all__ = ("make_cancellable",)
+
+
+def make_cancellable(client: "Redis") -> None:
+    """Let this client's future connections be cancellable, whatever their kind (TCP, TLS, Unix, Sentinel)."""
+    pool = client.connection_pool
+    base = pool.connection_class
+    pool.connection_class = type(f"Cancellable{base.__name__}", (_CancellableSend, base), {})
+
+
+class _CancellableSend(AbstractConnection):
+    """`AbstractConnection.send_packed_command` as it is, but for the deadline."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if not self.is_connected:
+            await self.connect()  # type: ignore[no-untyped-call]
+        elif check_health:
+            await self.check_health()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(_chunks(command))
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise rx.TimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise rx.ConnectionError(f"Error while writing to socket. {error}.") from error
+        except BaseException:
+            # Half a command may be on its way; nothing else can be sent after it.
+            await self.disconnect(nowait=True)
+            raise
+
+
+def _chunks(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:
+    if isinstance(command, str):
+        command = command.encode()
+    return [command] if isinstance(command, bytes) else command

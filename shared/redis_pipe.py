@@ -1,0 +1,83 @@
+"""Many commands in one write and their replies in as few reads as they come in.
+
+redis-py's pipeline walks through several coroutines and a timer for each reply. CPU of the caller for an append, measured
+in one run: 49 µs there and 15 here in batches of 64, 75 and 28 in batches of 8. Only the hot path comes here.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from shared.redis_errors import mapping
+
+__all__ = ("RedisPipe",)
+
+Command = tuple[str | bytes | int, ...]
+
+_READ_BYTES = 64 * 1024
+_NOTHING_YET = object()
+
+
+class RedisPipe:
+    """A connection of its own, with the client's options. Batches go one after the other."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+        self._connection: Connection | None = None
+        self._replies = hiredis.Reader()
+        self._turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<RedisPipe {'open' if self._connection else 'closed'}>"
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies in order; refusals stand among them as exceptions. Raises `StoreError`.
+
+        Whatever goes wrong half-way closes the connection: the rest of an unfinished batch is nobody's reply.
+        """
+        async with self._turn:
+            try:
+                with mapping():
+                    connection = self._connection or await self._open()
+                    async with asyncio.timeout(connection.socket_timeout):
+                        return await self._converse(connection, commands)
+            except BaseException:
+                await self.aclose()
+                raise
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def _open(self) -> Connection:
+        connection = cast("Connection", self._client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+        await connection.connect()  # type: ignore[no-untyped-call]
+        parse_error = connection._parser.parse_error
+        self._replies = hiredis.Reader(replyError=parse_error, notEnoughData=_NOTHING_YET)
+        self._connection = connection
+        return connection
+
+    async def _converse(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
+        # redis-py connects, authenticates and selects; its streams are taken from it, its parser is not asked.
+        reader, writer = connection._reader, connection._writer
+        if reader is None or writer is None:
+            raise RedisConnectionError("the connection was closed")
+        writer.write(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
+        await writer.drain()
+        found: list[Any] = []
+        while len(found) < len(commands):
+            reply = self._replies.gets()
+            if reply is not _NOTHING_YET:
+                found.append(reply)
+                continue
+            data = await reader.read(_READ_BYTES)
+            if not data:
+                raise RedisConnectionError("the connection was closed by Redis")
+            self._replies.feed(data)
+        return found

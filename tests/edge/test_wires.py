@@ -1,0 +1,258 @@
+"""What is on the connection itself, through both ways out of the edge: its transport, and ASGI's `send`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from shared import events
+from shared.redis_store import RedisStore
+from tests.support.calls import ask, edge_readers
+from tests.support.script import HAZARDS, Script, expected
+from tests.support.sse_client import (
+    NDJSON,
+    SSE,
+    Answer,
+    History,
+    NdjsonParser,
+    SseParser,
+    answered,
+    follow,
+    opened,
+    request,
+)
+from tests.support.stack import Stack
+from tests.support.streams import append, begin, texts, write
+from tests.support.waiting import eventually
+
+__all__ = ()
+
+HEARTBEAT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """An edge's port, and the version of HTTP that it is asked with."""
+
+    port: int
+    version: str
+
+
+@pytest.fixture(params=["transport", "asgi", "http/1.0"])
+def outlet(request: pytest.FixtureRequest, broker: Stack) -> Outlet:
+    """Each way out in turn: HTTP/1.0 has no chunks, so that its readers go through ASGI on every server."""
+    if request.param == "asgi":
+        return Outlet(broker.plain.port, "1.1")
+    return Outlet(broker.ports[0], "1.0" if request.param == "http/1.0" else "1.1")
+
+
+@pytest.fixture(params=[SSE, NDJSON])
+def wire(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@asynccontextmanager
+async def reading(outlet: Outlet, stream_id: str, wire: str, **headers: str) -> AsyncIterator[Answer]:
+    path = f"/v1/streams/{stream_id}/events"
+    named = {"accept": wire} | {name.replace("_", "-"): value for name, value in headers.items()}
+    async with opened(outlet.port, "GET", path, headers=named, version=outlet.version) as answer:
+        yield answer
+
+
+async def history_of(answer: Answer, stream_id: str) -> History:
+    history = History(stream_id)
+    async for item in answer.items():
+        history.take(item)
+    assert answer.is_complete
+    return history
+
+
+async def test_a_live_answer_arrives_exactly(outlet: Outlet, wire: str) -> None:
+    script = Script(f"live-{outlet.port}-{outlet.version}-{wire}", chunks=90, rate=200, kinds="mixed")
+    stream_id = await ask(outlet.port, script)
+    async with reading(outlet, stream_id, wire) as answer:
+        history = await history_of(answer, stream_id)
+    assert history.spoken() == expected(script)
+
+
+async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, outlet: Outlet, wire: str) -> None:
+    """P-6.18: line ends of every kind, NUL, markup, other protocols' words: model output is data."""
+    stream_id = await begin(log, tenant="public")
+    call = events.tool_call(0, "".join(HAZARDS), call_id="\r\n\x00\u2028", name="data: [DONE]\n\n")
+    tail = sum(event.size for event in (*texts(*HAZARDS), call))
+    await append(log, stream_id, [*texts(*HAZARDS), call])
+    async with reading(outlet, stream_id, wire) as answer:
+        parser, history, raw = (SseParser() if wire is SSE else NdjsonParser()), History(stream_id), b""
+        await append(log, stream_id, [*texts(*HAZARDS), events.done("stop")], tail=tail)
+        async for part in answer.body():
+            raw += part
+            for item in parser.feed(part):
+                history.take(item)
+    said = "".join(HAZARDS)
+    assert [part.get("text", part.get("arguments")) for part in history.parts] == [said] * 3
+    assert (history.parts[1]["id"], history.parts[1]["name"]) == ("\r\n\x00\u2028", "data: [DONE]\n\n")
+    assert not set(raw.decode()) & set("\r\x00\u0085\u2028\u2029")
+
+
+async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore, outlet: Outlet, wire: str) -> None:
+    """P-6.19"""
+    async with reading(outlet, await begin(log, tenant="public"), wire) as answer:
+        assert answer.headers["content-type"] == f"{wire}; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-cache, no-transform"
+        assert answer.headers["x-accel-buffering"] == "no"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "content-length" not in answer.headers
+        assert "content-encoding" not in answer.headers
+        assert "server" not in answer.headers
+
+
+async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, outlet: Outlet) -> None:
+    """P-6.20: jittered, so that the readers of one edge do not come back as one."""
+    hints = set()
+    for _ in range(8):
+        async with reading(outlet, await begin(log, tenant="public"), SSE) as answer:
+            item = await anext(answer.items())
+            assert item.retry_ms is not None
+            hints.add(item.retry_ms)
+    assert 25 <= min(hints) <= max(hints) <= 75
+    assert len(hints) > 1
+
+
+async def test_a_silent_stream_is_kept_open_by_heartbeats(log: RedisStore, outlet: Outlet, wire: str) -> None:
+    """P-6.21: never longer than the interval without a byte, and a heartbeat is no event."""
+    async with reading(outlet, await begin(log, tenant="public"), wire) as answer:
+        items = answer.items()
+        clock, heard = asyncio.get_running_loop().time, list[float]()
+        async with asyncio.timeout(10 * HEARTBEAT_S):
+            while len(heard) < 3:
+                item = await anext(items)
+                if item.data is None and item.retry_ms is None:
+                    heard.append(clock())
+    # The machine that runs this may be busy; proxies give a minute.
+    assert max(later - earlier for earlier, later in pairwise(heard)) < 2 * HEARTBEAT_S
+
+
+async def test_two_readers_of_different_wires_hear_the_same(log: RedisStore, outlet: Outlet) -> None:
+    stream_id = await begin(log, tenant="public")
+    async with reading(outlet, stream_id, SSE) as one, reading(outlet, stream_id, NDJSON) as other:
+        await append(log, stream_id, [*texts("a", "b"), events.done("stop")])
+        histories = [await history_of(answer, stream_id) for answer in (one, other)]
+    assert histories[0].ids == histories[1].ids
+    assert histories[0].parts == histories[1].parts
+
+
+async def test_a_reader_that_hangs_up_is_forgotten_and_the_stream_goes_on(broker: Stack, outlet: Outlet) -> None:
+    """P-6.22: leaving is not stopping."""
+    stream_id = await ask(outlet.port, Script(f"hang-up-{outlet}", chunks=60, rate=60))
+    before = await edge_readers(outlet.port)
+    async with reading(outlet, stream_id, SSE) as answer:
+        await anext(answer.items())
+        assert await edge_readers(outlet.port) == before + 1
+    await eventually(lambda: has_readers(outlet.port, before))
+    assert ((await follow(broker.ports, stream_id)).ending or {})["type"] == "done"
+
+
+async def has_readers(port: int, number: int) -> bool:
+    return await edge_readers(port) == number
+
+
+async def test_a_reader_that_closes_its_half_is_forgotten(log: RedisStore, outlet: Outlet) -> None:
+    stream_id = await begin(log, tenant="public")
+    before = await edge_readers(outlet.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", outlet.port)
+    writer.write(request("GET", f"/v1/streams/{stream_id}/events", version=outlet.version))
+    await answered(reader)
+    await eventually(lambda: has_readers(outlet.port, before + 1))
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        await reader.read()
+    await eventually(lambda: has_readers(outlet.port, before))
+    writer.close()
+    await writer.wait_closed()
+
+
+# Several requests on one connection
+
+
+@pytest.fixture(params=["transport", "asgi"])
+def keeping(request: pytest.FixtureRequest, broker: Stack) -> int:
+    """The port of an edge, of either kind, for connections that are kept."""
+    return broker.ports[0] if request.param == "transport" else broker.plain.port
+
+
+async def test_a_connection_is_good_for_more_after_a_finished_stream(log: RedisStore, keeping: int) -> None:
+    stream_id = await begin(log, tenant="public")
+    await append(log, stream_id, [*texts("a"), events.done("stop")])
+    reader, writer = await asyncio.open_connection("127.0.0.1", keeping)
+    for wire in (SSE, NDJSON, SSE):
+        writer.write(request("GET", f"/v1/streams/{stream_id}/events", headers={"accept": wire}))
+        assert (await history_of(await answered(reader), stream_id)).text() == "a"
+        writer.write(request("GET", f"/v1/streams/{stream_id}"))
+        assert (await (await answered(reader)).json())["status"] == "done"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_requests_in_a_row_are_answered_in_a_row(log: RedisStore, keeping: int) -> None:
+    """P-6.23: a request behind a live stream waits for its end and harms nothing."""
+    stream_id = await begin(log, tenant="public")
+    path = f"/v1/streams/{stream_id}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", keeping)
+    writer.write(request("GET", f"{path}/events") + request("GET", path) + request("GET", f"{path}/events"))
+    live = await answered(reader)
+    tail = await write(log, stream_id, "x" * 30_000)
+    await append(log, stream_id, [*texts("end"), events.done("stop")], tail=tail)
+    assert (await history_of(live, stream_id)).text() == "x" * 30_000 + "end"
+    assert (await (await answered(reader)).json())["status"] == "done"
+    assert (await history_of(await answered(reader), stream_id)).text() == "x" * 30_000 + "end"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_garbage_behind_a_live_stream_ends_it_without_a_byte_of_its_own(log: RedisStore, broker: Stack) -> None:
+    stream_id = await begin(log, tenant="public")
+    await write(log, stream_id, "some text")
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
+    writer.write(request("GET", f"/v1/streams/{stream_id}/events"))
+    answer = await answered(reader)
+    items = answer.items()
+    history = History(stream_id)
+    while history.text() != "some text":
+        history.take(await anext(items))
+    writer.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+    async for item in items:
+        history.take(item)
+    assert not answer.is_complete
+    writer.transport.abort()
+
+
+async def test_what_is_no_http_is_told_so_in_the_usual_shape(broker: Stack) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
+    writer.write(b"HELO edge\r\n\r\n")
+    answer = await answered(reader)
+    assert answer.status == 400
+    assert (await answer.json())["error"]["code"] == "invalid_request"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_head_that_comes_a_byte_at_a_time_does_not_hold_a_connection(broker: Stack) -> None:
+    """P-6.24: whoever has not asked within ten seconds is cut, however busy it looks."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
+
+    async def dribble() -> None:
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.2)
+
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: ")
+    dribbling = asyncio.create_task(dribble())
+    async with asyncio.timeout(13):
+        with pytest.raises(ConnectionError):
+            assert await reader.read() != b"", "closed politely"
+    dribbling.cancel()
+    writer.transport.abort()
