@@ -187,7 +187,10 @@ class MemoryStreams:
     def recount(self, bucket: str, *, limit: int) -> Recount | None:
         """Nothing drifts in memory."""
         sizes = [stream.number("settled") + STREAM_OVERHEAD for stream in self._present(bucket)]
-        return Recount(0, len(sizes), max(sizes, default=0)) if len(sizes) <= limit else None
+        if len(sizes) > limit:
+            return None
+        self._counts[bucket]["largest"] = max(sizes, default=0)
+        return Recount(0, len(sizes), max(sizes, default=0))
 
     def footprint(self, stream_id: str) -> int:
         stream = self._at(stream_id)

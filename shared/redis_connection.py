@@ -33,6 +33,9 @@ class _CancellableSend(AbstractConnection):
         elif check_health:
             await self.check_health()  # type: ignore[no-untyped-call]
         try:
+            if self._writer is None or self._writer.transport.is_closing():
+                # Writing all the same would be a RuntimeError under uvloop, which nobody takes for a lost connection.
+                raise ConnectionResetError("it was closed by the other side")  # noqa: TRY301
             async with asyncio.timeout(self.socket_timeout):
                 await self._send_packed_command(_chunks(command))
         except TimeoutError:

@@ -12,6 +12,7 @@ import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 
 from shared.redis_errors import mapping
 
@@ -43,30 +44,43 @@ class RedisPipe:
         async with self._turn:
             try:
                 with mapping():
-                    connection = self._connection or await self._open()
+                    connection = await self._usable()
                     async with asyncio.timeout(connection.socket_timeout):
-                        return await self._converse(connection, commands)
+                        replies = await self._converse(connection, commands)
             except BaseException:
                 await self.aclose()
                 raise
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+                # A master no more: it keeps the connection and would refuse for ever. The next one is asked for.
+                await self.aclose()
+            return replies
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
 
+    async def _usable(self) -> Connection:
+        """An open connection. One that Redis has closed meanwhile is given up before anything is sent over it."""
+        connection = self._connection
+        if connection is not None and connection._reader is not None and not connection._reader.at_eof():
+            return connection
+        await self.aclose()
+        return await self._open()
+
     async def _open(self) -> Connection:
         connection = cast("Connection", self._client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+        # Known before it is open, so that whoever gives up half-way closes it.
+        self._connection = connection
         await connection.connect()  # type: ignore[no-untyped-call]
         parse_error = connection._parser.parse_error
         self._replies = hiredis.Reader(replyError=parse_error, notEnoughData=_NOTHING_YET)
-        self._connection = connection
         return connection
 
     async def _converse(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
         # redis-py connects, authenticates and selects; its streams are taken from it, its parser is not asked.
         reader, writer = connection._reader, connection._writer
-        if reader is None or writer is None:
+        if reader is None or writer is None or writer.transport.is_closing():
             raise RedisConnectionError("the connection was closed")
         writer.write(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
         await writer.drain()

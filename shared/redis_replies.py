@@ -1,7 +1,7 @@
 """From Redis replies to our types. Pure functions over bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any, Final, cast
 
 import orjson
@@ -159,8 +159,10 @@ def usage_reply(raw: Sequence[bytes | None]) -> Usage:
 
 def usage_sum(found: Iterable[Usage]) -> Usage:
     """The usage of several buckets. A sum that drifted below nothing counts as nothing."""
-    columns = zip(*(astuple(usage) for usage in found), strict=True)
-    return Usage(*(max(sum(column), 0) for column in columns))
+    usages = list(found)
+    columns = zip(*map(astuple, usages), strict=True)
+    total = Usage(*(max(sum(column), 0) for column in columns))
+    return replace(total, largest=max((usage.largest for usage in usages), default=0))
 
 
 def tenant_sums(usages: Iterable[Mapping[bytes, bytes]]) -> dict[str, int]:

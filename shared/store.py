@@ -367,7 +367,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Sums over streams. `bytes` has a share for the keys of each stream; `blocks` and `requests` are parts of it."""
+    """Sums over streams. `bytes` has a share for the keys of each stream; `blocks` and `requests` are parts of it.
+
+    `largest` is what the largest stream held when its bucket was last recounted.
+    """
 
     bytes: int = 0
     blocks: int = 0
@@ -377,6 +380,7 @@ class Usage:
     expired: int = 0
     compactions: int = 0
     trimmed_units: int = 0
+    largest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,18 @@ class Feed:
         self._adopt(meta)
         self._wake_waiting()
 
+    @property
+    def kept_bytes(self) -> int:
+        """About what the recent batches hold in memory."""
+        return self._bytes
+
+    def let_go(self) -> int:
+        """Keep no past. Readers that are behind read Redis instead. Answers the bytes that became free."""
+        kept_bytes = self._bytes
+        while self._batches:
+            self._drop_oldest()
+        return kept_bytes - self._bytes
+
     def vanish(self) -> None:
         """The stream is gone from the store."""
         self.is_gone = True
@@ -188,9 +200,12 @@ class Feed:
         self._batches.append(batch)
         self._bytes += batch.size_bytes
         while self._bytes > self._max_bytes and len(self._batches) > 1:
-            oldest = self._batches.popleft()
-            self._bytes -= oldest.size_bytes
-            self.base = oldest.end
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._batches.popleft()
+        self._bytes -= oldest.size_bytes
+        self.base = oldest.end
 
     def _take_fence(self, entry: LogEntry) -> None:
         attempt, keep = entry.position

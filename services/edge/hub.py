@@ -184,6 +184,7 @@ class Hub:
         tick = 0
         while True:
             await asyncio.sleep(tick_s)
+            self._bound_feeds()
             tick = (tick + 1) % _TICKS_PER_HEARTBEAT
             now = _now()
             for reader in [reader for reader in self.readers if id(reader) // 64 % _TICKS_PER_HEARTBEAT == tick]:
@@ -191,6 +192,20 @@ class Hub:
                     reader.leave()
                 else:
                     reader.beat()
+
+    def statistics(self) -> Mapping[str, int]:
+        kept_bytes = sum(feed.kept_bytes for feed in self.feeds.values())
+        return {"readers": len(self.readers), "feeds": len(self.feeds), "feed_bytes": kept_bytes}
+
+    def _bound_feeds(self) -> None:
+        """Let frames of the quietest feeds go when all together keep too much: their readers can read Redis."""
+        kept_bytes = sum(feed.kept_bytes for feed in self.feeds.values())
+        if kept_bytes > self._settings.edge_buffer_bytes:
+            for feed in sorted(self.feeds.values(), key=lambda feed: feed.quiet_since):
+                kept_bytes -= feed.let_go()
+                if kept_bytes <= self._settings.edge_buffer_bytes:
+                    break
+        self.metrics.edge_feed_bytes.set(kept_bytes)
 
     async def drain(self, seconds: float) -> None:
         """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it."""

@@ -1,5 +1,7 @@
 """Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
 
+import logging
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
@@ -9,6 +11,8 @@ from shared.errors import StoreError
 from shared.events import json_line
 
 __all__ = ("router",)
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter()
 
@@ -28,9 +32,13 @@ async def readyz(request: Request) -> Response:
     if state.streams.is_draining:
         return problem(503, "draining", "This edge is going away.", retryable=True)
     try:
-        await state.store.ping()
+        server = await state.store.server()
     except StoreError as error:
         return problem(503, error.code, error.text, retryable=True)
+    if server.policy != "noeviction" and not state.settings.allow_eviction:
+        # Refused at the start; but Redis may have been down then, or been told otherwise since.
+        logger.error("Redis evicts keys (maxmemory-policy %s); this edge takes no readers", server.policy)
+        return problem(503, "store_evicts", "The stream store may drop streams that are being read.", retryable=True)
     if not state.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
     return Response(json_line({"ready": True}), media_type="application/json")

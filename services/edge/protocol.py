@@ -9,9 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from shared.events import json_line
 
@@ -29,8 +27,8 @@ class StreamProtocol(HttpToolsProtocol):
     # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
     __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "is_lost")
 
-    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
-        super().__init__(config, server_state, app_state)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._on_stall: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._head_timer: asyncio.TimerHandle | None = None

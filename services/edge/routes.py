@@ -55,7 +55,11 @@ _MAX_KEY_CHARS: Final = 255
     status_code=201,
     response_model=Created,
     responses={
-        200: {"model": Created, "description": "The stream that this Idempotency-Key led to before; or its events."},
+        200: {
+            "model": Created,
+            "description": "The stream that this Idempotency-Key led to before; or the events, if `Accept` asks for them.",
+            "content": _EVENTS["content"],
+        },
         201: {"description": "Created. With `Accept: text/event-stream` the answer is the events themselves (200)."},
         400: _ERROR,
         404: {**_ERROR, "description": "No configured provider serves this model."},
@@ -79,7 +83,7 @@ _MAX_KEY_CHARS: Final = 255
 async def create_stream(
     request: Request,
     caller: CallerOf,
-    accept: Annotated[str, Header()] = "",
+    accept: Annotated[str, Header(include_in_schema=False)] = "",  # OpenAPI has its own way to say it
     idempotency_key: Annotated[str | None, Header(description="Repeat a create safely: same key, same stream.")] = None,
 ) -> Response:
     """Ask a model. The stream is pulled by a worker and outlives this connection."""
@@ -107,7 +111,7 @@ async def stream_events(
     request: Request,
     caller: CallerOf,
     stream_id: str,
-    accept: Annotated[str, Header()] = "",
+    accept: Annotated[str, Header(include_in_schema=False)] = "",  # OpenAPI has its own way to say it
     last_event_id: Annotated[str | None, Header(description="Resume after this event; wins over the query.")] = None,
     query_cursor: Annotated[
         str | None, Query(alias="last_event_id", description="The same for clients without headers.")
@@ -177,8 +181,8 @@ async def list_streams(
 
 @router.get("/stats", response_model=dict[str, Any], responses={503: _LOOK_UP[503]})
 async def statistics(request: Request, caller: CallerOf) -> Response:
-    """Counts over all streams, and of this edge."""
-    return _json(await _streams(request).statistics())
+    """Counts and bytes over all streams, and of this edge."""
+    return _json(await _streams(request).statistics(caller))
 
 
 @router.get("/providers", response_model=ProviderList)

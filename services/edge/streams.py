@@ -9,9 +9,11 @@ from typing import Any
 
 import orjson
 
+from services.edge.admission import Admission
 from services.edge.assembly import assemble
 from services.edge.caller import Caller
 from services.edge.hub import Hub
+from services.edge.memory_state import memory_state
 from services.edge.reader import FIRST_PAGE_EVENTS, Reader
 from services.edge.resume import at_end, step
 from services.edge.schemas import CreateStream
@@ -22,7 +24,9 @@ from shared.errors import (
     Draining,
     IdempotencyConflict,
     InvalidBody,
+    MemoryPressure,
     StoreError,
+    StoreFull,
     StreamDeleted,
     StreamExpired,
     UnknownModel,
@@ -32,7 +36,7 @@ from shared.keys import derived_id, is_stream_id, new_id
 from shared.lineage import Reset
 from shared.position import NONCE_CHARS, START, EventId
 from shared.settings import Settings
-from shared.store import CancelReply, Created, Exists, Gone, Listing, Meta, NewStream, Snapshot, Store
+from shared.store import CancelReply, Created, CreateReply, Exists, Gone, Listing, Meta, NewStream, Snapshot, Store
 
 __all__ = ("NOW", "CreatedStream", "Streams")
 
@@ -60,6 +64,7 @@ class Streams:
         self._dispatcher = dispatcher
         self._hub = hub
         self._settings = settings
+        self._admission = Admission(store, settings)
         self._secret: bytes | None = None
         self.is_draining = False
 
@@ -82,7 +87,7 @@ class Streams:
             interruption=wanted.on_interruption,
             dispatch_ms=round(self._settings.dispatch_s * 1000),
         )
-        match await self._store.create(new, self._settings.retention):
+        match await self._create(new):
             case Created():
                 self._hub.metrics.streams_created.inc()
                 await self._dispatch(new.id)
@@ -107,7 +112,30 @@ class Streams:
             self._count_resume(cursor, snapshot)
         if at_end(after, snapshot) and cursor_text is not None:
             return None
+        if snapshot.meta.is_over:
+            await self._touch(stream_id)
         return Reader(self._hub, snapshot, after, wire=wire, is_fresh=cursor is None)
+
+    async def _create(self, new: NewStream) -> CreateReply:
+        """Create a stream if there is memory for it. Repeating an earlier create needs none."""
+        try:
+            await self._admission.admit(new.tenant, len(new.request))
+        except MemoryPressure as refusal:
+            if await self._store.meta(new.id) is None:
+                self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
+                raise
+        try:
+            return await self._store.create(new, self._settings.retention)
+        except StoreFull as refusal:
+            self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
+            raise MemoryPressure from refusal
+
+    async def _touch(self, stream_id: str) -> None:
+        """What is read is not evicted next. Not worth failing a reader for."""
+        try:
+            await self._store.touch(stream_id)
+        except StoreError as error:
+            logger.warning("stream %s was not marked as read: %s", stream_id, error.message)
 
     async def state(self, caller: Caller, stream_id: str) -> Mapping[str, Any]:
         """The stream and its message so far, in the shape of `StreamState`."""
@@ -133,10 +161,21 @@ class Streams:
         page: Listing = await self._store.listing(caller.tenant, status=status, limit=limit, cursor=cursor)
         return [_state(meta, None) for meta in page.streams], page.next
 
-    async def statistics(self) -> Mapping[str, Any]:
+    async def statistics(self, caller: Caller) -> Mapping[str, Any]:
+        """Counts and bytes of all streams, the caller's share, and what this edge holds."""
+        by_bucket = await self._store.usage_by_bucket()
+        stalest = await self._store.stalest(limit=1)
         return {
             "streams": dict(await self._store.statistics()),
-            "edge": {"readers": len(self._hub.readers), "feeds": len(self._hub.feeds)},
+            "memory": {
+                **memory_state(by_bucket, self._settings),
+                "oldest_ms": stalest[0].touched_ms if stalest else None,
+                "tenant": {
+                    "bytes": await self._store.tenant_bytes(caller.tenant),
+                    "limit_bytes": self._settings.max_tenant_bytes or self._settings.max_total_bytes,
+                },
+            },
+            "edge": self._hub.statistics(),
         }
 
     def _refuse_if_draining(self) -> None:

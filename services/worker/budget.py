@@ -50,6 +50,7 @@ class Budget:
         self._metrics = metrics
         self._buckets = cycle(f"{bucket:02x}" for bucket in range(settings.buckets))
         self._churn = Churn()
+        self._policy = ""
         self._recount_at = 0.0
 
     async def run(self) -> None:
@@ -83,6 +84,7 @@ class Budget:
     async def relieve(self) -> None:
         """Evict when the soft mark is passed, until the settings' share is free."""
         usage, server = await self._store.usage(), await self._store.server()
+        self._look_at_policy(server)
         self._churn.note(asyncio.get_running_loop().time(), usage.created)
         self._metrics.store_bytes.labels(of="streams").set(usage.bytes)
         self._metrics.store_bytes.labels(of="store").set(server.used_bytes)
@@ -90,6 +92,12 @@ class Budget:
         if usage.bytes > limit * self._settings.soft_share:
             freed = await self._free(usage.bytes - round(limit * (1 - self._settings.free_share)))
             logger.warning("memory pressure: %s bytes of finished streams evicted", freed)
+
+    def _look_at_policy(self, server: Server) -> None:
+        """A policy that evicts is refused at the start; but it may have been set since."""
+        if server.policy not in {"noeviction", self._policy} and not self._settings.allow_eviction:
+            logger.error("Redis evicts keys (maxmemory-policy %s): streams can be lost", server.policy)
+        self._policy = server.policy
 
     async def recount(self, bucket: str) -> None:
         """Correct the sums of a bucket, and compare what is counted for some of its streams with what they take."""

@@ -34,5 +34,6 @@ local function recount(keys, args)
   if drift ~= 0 then
     redis.call('HSET', keys[USAGE], 'bytes', digits(total))
   end
+  redis.call('HSET', keys[USAGE], 'largest', digits(largest))
   return { 'RECOUNTED', digits(drift), digits(streams), digits(largest) }
 end

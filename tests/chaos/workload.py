@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -28,8 +29,9 @@ class Workload:
         self._cluster = cluster
         self._history = history
         self._chance = chance
-        self._tasks: list[asyncio.Task[None]] = []
-        self._group: asyncio.TaskGroup | None = None
+        self._scripts = 0
+        # Keys make streams: a seed that is run twice on one cluster must not find those of the first time.
+        self._name = secrets.token_hex(4)
 
     def __repr__(self) -> str:
         return f"<Workload {len(self.streams)} streams, {len(self.readers)} readers>"
@@ -82,8 +84,8 @@ class Workload:
 
     def script(self, *, seconds: float, rate: float = 25.0, **fields: Any) -> Script:
         """An answer that takes about so long."""
-        key = f"{self._chance.randrange(16**10):010x}"
-        return Script(key, chunks=max(3, round(seconds * rate)), rate=rate, vary=True, **fields)
+        self._scripts += 1
+        return Script(f"{self._name}.{self._scripts}", chunks=max(3, round(seconds * rate)), rate=rate, vary=True, **fields)
 
     async def _one_after_the_other(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()

@@ -130,6 +130,7 @@ async def test_replies_lost_on_the_way(stack: AsyncExitStack, server: RedisServe
     proxy = await stack.enter_async_context(lossy_proxy(server.port))
     store = open_store(stack, proxy.url)
     stream_id = await begin(store)
+    await append(store, stream_id, [])
     calls = [Append(stream_id, nonce(1), tail, texts("x"), tail + 1) for tail in range(3)]
     proxy.lose_replies = True
     with pytest.raises(StoreUnavailable):
@@ -145,6 +146,7 @@ async def test_a_request_lost_on_the_way(stack: AsyncExitStack, server: RedisSer
     proxy = await stack.enter_async_context(lossy_proxy(server.port))
     store = open_store(stack, proxy.url)
     stream_id = await begin(store)
+    await append(store, stream_id, [])
     calls = [Append(stream_id, nonce(1), tail, texts("x"), tail + 1) for tail in range(3)]
     proxy.request_bytes = request_bytes
     with pytest.raises(StoreUnavailable):
@@ -250,6 +252,7 @@ async def test_masterdown(stack: AsyncExitStack, server: RedisServer) -> None:
 async def test_busy(stack: AsyncExitStack, server: RedisServer) -> None:
     store, other = open_store(stack, server.url), open_store(stack, server.url)
     stream_id = await begin(store)
+    await append(store, stream_id, [])
     await command(store, "CONFIG", "SET", "busy-reply-threshold", 20)
     await command(store, "FUNCTION", "LOAD", BUSY_LIBRARY)
     async with asyncio.TaskGroup() as group:

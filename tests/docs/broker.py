@@ -12,15 +12,32 @@ from pathlib import Path
 from tests.docs.markdown import ROOT
 from tests.support.edge import EdgeProcess, running_edge
 from tests.support.redis_server import RedisServer
-from tests.support.service import ours
-from tests.support.worker import running_provider, running_worker
+from tests.support.service import Service, ours
+from tests.support.worker import running_worker
 
 __all__ = ("Broker", "running_broker")
 
 # The documentation speaks of the built-in model. Here its part is played by a provider that always says the same.
 _MODEL = "smollm2"
+# An answer of three seconds, so that commands find a stream that is being written.
+_CHUNKS, _CHUNKS_PER_S = 60, 20
 _SHELL_S = 60
 _MARK = "@@ end of block @@"
+
+
+class SlowProvider(Service):
+    """The scripted provider at the pace of a small model."""
+
+    def __init__(self) -> None:
+        pace = ["--chunks", str(_CHUNKS), "--rate", str(_CHUNKS_PER_S)]
+        super().__init__(["-m", "tests.support.provider", "--port", "0", *pace], ours())
+
+    def is_ready(self) -> bool:
+        return self.log.strip().isdecimal()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.log.strip()}/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +77,7 @@ class Broker:
 def running_broker(redis: RedisServer) -> Iterator[Broker]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tailrace-docs-")))
-        provider = stack.enter_context(running_provider())
+        provider = stack.enter_context(SlowProvider())
         config = folder / "tailrace.toml"
         config.write_text(f'[[providers]]\nname = "local"\nbase_url = "{provider.base_url}"\nmodels = ["{_MODEL}"]\n')
         common = {"redis_url": redis.url, "config": str(config)}

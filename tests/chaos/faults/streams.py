@@ -8,7 +8,7 @@ from tests.chaos.faults.fault import Scene
 from tests.support.history import Removed
 from tests.support.sse_client import opened
 
-__all__ = ("CancelStream", "DeleteKeys", "DeleteStream")
+__all__ = ("CancelStream", "DeleteKeys", "DeleteStream", "FlushAll")
 
 
 class CancelStream:
@@ -17,8 +17,11 @@ class CancelStream:
     row: ClassVar = "row_26_cancel"
     loses: ClassVar = False
 
+    def __init__(self, stream_id: str | None = None) -> None:
+        self._stream_id = stream_id
+
     async def strike(self, scene: Scene) -> str | None:
-        stream_id = await live_stream(scene)
+        stream_id = self._stream_id or await live_stream(scene)
         edges = scene.cluster.open_edges()
         if stream_id is None or not edges:
             return None
@@ -48,6 +51,20 @@ class DeleteKeys:
         if scene.chance.random() < 0.5:
             return f"{await client.delete(*which)} of {which}"
         return f"{[await client.pexpire(key, 1) for key in which]} of {which}"
+
+
+class FlushAll:
+    """Somebody empties the whole Redis."""
+
+    row: ClassVar = "row_14_flushall"
+    loses: ClassVar = False
+
+    async def strike(self, scene: Scene) -> str | None:
+        for stream_id in scene.workload.streams:
+            scene.history.add(Removed(scene.history.now(), stream_id))
+        client = scene.cluster.redis.client((await scene.cluster.redis.master()).port)
+        await client.flushall()
+        return f"{len(scene.workload.streams)} streams"
 
 
 class DeleteStream:

@@ -1,0 +1,71 @@
+"""Whether there is memory for another stream. No create scans: sums are sampled, and what was let in since is added."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from shared.errors import MemoryPressure
+from shared.settings import Settings
+from shared.store import Store
+
+__all__ = ("Admission",)
+
+# How old a sample may be. In between every admitted stream counts with its request and the share of its keys.
+_SAMPLE_S: Final = 1.0
+_STREAM_BYTES: Final = 4096
+_RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
+# Tenants whose bytes are remembered; only asked for where a tenant's budget is set.
+_TENANTS: Final = 1000
+
+
+@dataclass(slots=True)
+class _Sample:
+    taken_at: float
+    bytes: int
+
+
+class Admission:
+    """Admits new streams within the byte budgets of all and of their tenant."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._all = _Sample(float("-inf"), 0)
+        self._tenants: dict[str, _Sample] = {}
+        self._sampling = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Admission {self._all.bytes} bytes tenants={len(self._tenants)}>"
+
+    async def admit(self, tenant: str, request_bytes: int) -> None:
+        """Raises `MemoryPressure`, which says when to come again, or `StoreError`."""
+        wanted = request_bytes + _STREAM_BYTES
+        async with self._sampling:  # one look for all that come at once
+            samples = [(await self._sampled(), self._settings.max_total_bytes)]
+            if self._settings.max_tenant_bytes is not None:
+                samples.append((await self._sampled_tenant(tenant), self._settings.max_tenant_bytes))
+        if any(sample.bytes + wanted > budget for sample, budget in samples):
+            raise MemoryPressure(retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S))
+        for sample, _ in samples:
+            sample.bytes += wanted
+
+    async def _sampled(self) -> _Sample:
+        if self._is_old(self._all):
+            self._all = _Sample(_now(), (await self._store.usage()).bytes)
+        return self._all
+
+    async def _sampled_tenant(self, tenant: str) -> _Sample:
+        found = self._tenants.get(tenant)
+        if found is None or self._is_old(found):
+            if len(self._tenants) >= _TENANTS:
+                self._tenants.clear()
+            found = self._tenants[tenant] = _Sample(_now(), await self._store.tenant_bytes(tenant))
+        return found
+
+    def _is_old(self, sample: _Sample) -> bool:
+        return _now() - sample.taken_at > _SAMPLE_S
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,243 @@
+"""One scenario a row of the fault table: the fault in the middle of live streams, and the bound it has to keep.
+
+The leases of these clusters are 3 s instead of 10, so that every row fits; `test_row_01_with_the_default_lease` and
+RESULTS.md show the defaults. Rows 18 to 21 and 27 are in `tests/edge`, and what is left out is in README.md.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import pytest_asyncio
+
+from shared.keys import Keyspace
+from tests.chaos.checker import Limits
+from tests.chaos.cluster import Cluster
+from tests.chaos.faults.edges import DrainEdge, KillEdge
+from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.network import DelayNetwork, LoseReplies, PartitionMember, ResetInPipeline
+from tests.chaos.faults.providers import BreakProvider
+from tests.chaos.faults.redis import (
+    FailOver,
+    KillMaster,
+    LoseTail,
+    LoseTailAndWorker,
+    OutOfMemory,
+    PauseRedis,
+    RestartMaster,
+    SplitClaim,
+)
+from tests.chaos.faults.streams import CancelStream, DeleteKeys, DeleteStream, FlushAll
+from tests.chaos.faults.workers import DrainWorker, FreezeWorker, KillWorker
+from tests.chaos.run import Run, Verdict, scenario
+from tests.support.history import Left, Received, Removed
+from tests.support.script import Fault as ProviderFault
+
+__all__ = ()
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(120)]
+
+_S = 1_000_000_000
+# What two cores shared with everything else may add to a bound that counts milliseconds.
+_SLACK_S = 2.0
+
+
+async def strike(
+    cluster: Cluster,
+    fault: Fault,
+    *,
+    stall_s: float,
+    seconds: float = 6.0,
+    streams: int = 6,
+    policies: Sequence[str | None] = ("continue", "restart"),
+    **fields: object,
+) -> tuple[Run, Verdict]:
+    """The fault among some streams; fails if it met nobody, or if any promise broke."""
+    run = Run(cluster, seed=streams)
+    scripts = [run.workload.script(seconds=seconds, **fields) for _ in range(streams)]
+    limits = Limits(stall_s=stall_s + _SLACK_S)
+    verdict = await scenario(run, fault, scripts=scripts, limits=limits, policies=policies)
+    assert verdict.problem is None, f"{verdict.problem}\n{verdict.report}"
+    return run, verdict
+
+
+async def test_row_01_worker_killed(healed: Cluster) -> None:
+    _, verdict = await strike(healed, KillWorker(), stall_s=6)
+    assert verdict.report.outcomes == {"done": verdict.report.readers}
+
+
+async def test_row_02_worker_frozen(healed: Cluster) -> None:
+    """The zombie wakes up when others have its streams, and nothing of what it still had to say is delivered."""
+    _, verdict = await strike(healed, FreezeWorker(seconds=6), stall_s=6)
+    assert verdict.report.outcomes == {"done": verdict.report.readers}
+
+
+async def test_row_03_lost_reply(healed: Cluster) -> None:
+    _, verdict = await strike(healed, LoseReplies(), stall_s=1)
+    assert verdict.report.resets == 0
+
+
+async def test_row_04_reset_in_pipeline(healed: Cluster) -> None:
+    _, verdict = await strike(healed, ResetInPipeline(), stall_s=1)
+    assert verdict.report.resets == 0
+
+
+async def test_row_05_redis_master_killed_and_restarted(healed: Cluster) -> None:
+    await strike(healed, RestartMaster(), stall_s=3)
+
+
+async def test_row_06_redis_master_killed_sentinel_failover(healed: Cluster) -> None:
+    await strike(healed, KillMaster(), stall_s=8)
+
+
+async def test_row_06_sentinel_failover_by_hand(healed: Cluster) -> None:
+    await strike(healed, FailOver(), stall_s=8)
+
+
+async def test_row_07_failover_with_lost_tail(healed: Cluster) -> None:
+    """Readers of the lost tail are repaired or reset, and the log has no hole."""
+    await strike(healed, LoseTail(), stall_s=10)
+
+
+async def test_row_08_failover_with_lost_tail_and_lost_worker(healed: Cluster) -> None:
+    _, verdict = await strike(healed, LoseTailAndWorker(), stall_s=20)
+    assert verdict.report.resets > 0
+
+
+async def test_row_09_two_claimants_of_one_attempt(healed: Cluster) -> None:
+    """Both write attempt 2; readers of the one that was lost are reset, and no id has two meanings."""
+    _, verdict = await strike(healed, SplitClaim(), stall_s=20, seconds=8)
+    assert verdict.report.resets > 0
+
+
+async def test_row_10_redis_paused(healed: Cluster) -> None:
+    """Shorter than a lease: nobody loses anything, not even a lease."""
+    run, verdict = await strike(healed, PauseRedis(seconds=1.5), stall_s=1.5 + 1)
+    logs = [await healed.logged(stream_id, run.history) for stream_id in run.workload.streams]
+    assert verdict.report.resets == 0
+    assert {len(log.fences) for log in logs} == {1}
+
+
+async def test_row_12_out_of_memory(healed: Cluster) -> None:
+    _, verdict = await strike(healed, OutOfMemory(seconds=3), stall_s=3 + 2)
+    assert set(verdict.report.outcomes) <= {"done", "error"}
+
+
+async def test_row_14_keys_deleted(healed: Cluster) -> None:
+    run, _ = await strike(healed, DeleteKeys(), stall_s=3)
+    await gone_in_time(run, healed, within_s=2)
+
+
+async def test_row_14_stream_deleted(healed: Cluster) -> None:
+    run, _ = await strike(healed, DeleteStream(), stall_s=3)
+    await gone_in_time(run, healed, within_s=2)
+
+
+async def test_row_14_flushall(healed: Cluster) -> None:
+    run, verdict = await strike(healed, FlushAll(), stall_s=3)
+    assert verdict.report.outcomes == {"gone": verdict.report.readers}
+    await gone_in_time(run, healed, within_s=2)
+
+
+async def test_row_16_edge_killed(healed: Cluster) -> None:
+    _, verdict = await strike(healed, KillEdge(), stall_s=1)
+    assert verdict.report.resets == 0
+    assert verdict.report.resume_p99_s < 1 + _SLACK_S
+
+
+async def test_row_17_edge_drained(healed: Cluster) -> None:
+    _, verdict = await strike(healed, DrainEdge(), stall_s=1)
+    assert verdict.report.resets == 0
+    assert verdict.report.resume_p99_s < 1 + _SLACK_S
+
+
+async def test_row_17_worker_drained(healed: Cluster) -> None:
+    """What it cannot finish is handed over at once: nobody waits for a lease to run out."""
+    _, verdict = await strike(healed, DrainWorker(), stall_s=2, policies=("continue",))
+    assert verdict.report.resets == 0
+
+
+async def test_row_22_latency_and_loss(healed: Cluster) -> None:
+    await strike(healed, DelayNetwork(seconds=3), stall_s=6)
+
+
+async def test_row_22_partition(healed: Cluster) -> None:
+    """Shorter than a lease, so that the worker finds its streams as it left them."""
+    await strike(healed, PartitionMember(seconds=1.2), stall_s=6)
+
+
+async def test_row_25_provider_faults(healed: Cluster) -> None:
+    """Half-way through, each in its own way; the other name of the provider takes over."""
+    run = Run(healed, seed=25)
+    kinds = ("cut", "reset", "eof", "error_frame", "malformed", "silence", "bad_chunking", "done_twice", "after_done")
+    scripts = [
+        run.workload.script(seconds=2, fault=ProviderFault(kind, after=20, times=1))
+        for kind in (*kinds, "hangup", "status", "html", "no_done")
+    ]
+    verdict = await scenario(run, BreakProvider(), scripts=scripts, limits=Limits(stall_s=8 + _SLACK_S), readers=2)
+    assert verdict.problem is None, verdict.problem
+    assert verdict.report.outcomes == {"done": verdict.report.readers}
+
+
+async def test_row_26_cancel(healed: Cluster) -> None:
+    run, verdict = await strike(healed, CancelStream(), stall_s=2)
+    assert verdict.report.outcomes["cancelled"] == 3
+    struck = verdict.struck[0]
+    ends = [r.at_ns for r in run.history.records if isinstance(r, Received) and r.data["type"] == "cancelled"]
+    assert max(ends) < struck.at_ns + (1 + _SLACK_S) * _S
+
+
+async def test_row_26_cancel_when_no_worker_lives(healed: Cluster) -> None:
+    """Nobody is there to end the stream, so the stop itself does."""
+    run = Run(healed, seed=26)
+    stream_id = await run.workload.create(run.workload.script(seconds=60))
+    (reader,) = run.workload.add_readers(stream_id, 1)
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(reader.run())
+        async with asyncio.timeout(20):
+            await reader.begun.wait()
+        for worker in healed.workers:
+            await worker.kill()
+        await lease_over(healed, stream_id)
+        assert await CancelStream(stream_id).strike(run.scene)
+        stopped = time.monotonic()
+        await reading
+    assert reader.outcome == "cancelled"
+    assert time.monotonic() - stopped < 1 + _SLACK_S
+    assert (await run.verdict()).report.violations == []
+
+
+async def lease_over(cluster: Cluster, stream_id: str) -> None:
+    """Wait until the lease of a stream has run out by Redis' clock."""
+    async with asyncio.timeout(15):
+        while stream_id not in await cluster.store.due(limit=100):
+            await asyncio.sleep(0.1)
+
+
+async def gone_in_time(run: Run, cluster: Cluster, *, within_s: float) -> None:
+    """Readers of what was taken away are told in time, and nobody brings it back without its meta and expiry."""
+    removed = {record.stream: record for record in run.history.records if isinstance(record, Removed)}
+    left = [r for r in run.history.records if isinstance(r, Left) and r.stream in removed]
+    assert left
+    for record in left:
+        assert record.outcome == "gone"
+        assert record.at_ns < removed[record.stream].at_ns + (within_s + _SLACK_S) * _S, record
+    keys = Keyspace(cluster.settings["prefix"])
+    client = cluster.redis.client((await cluster.redis.master()).port)
+    for stream_id in removed:
+        assert not await client.exists(keys.stream(stream_id)) or await client.exists(keys.meta(stream_id))
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def defaults() -> AsyncIterator[Cluster]:
+    """A cluster as the settings have it by default: leases of 10 s, looked at every 2."""
+    async with Cluster(settings={"retry_ms": 100}) as cluster:
+        yield cluster
+
+
+async def test_row_01_with_the_default_lease(defaults: Cluster) -> None:
+    _, verdict = await strike(defaults, KillWorker(), stall_s=15 - _SLACK_S, seconds=4)
+    assert verdict.report.longest_stall_s > 3
+
+
