@@ -96,9 +96,10 @@ class Lineage:
     def _writer_of(self, offset: int) -> Fence:
         """The attempt whose stretch of the log holds the unit before `offset`.
 
-        A later fence that kept less than an earlier one took that stretch away, so walk from the newest back.
+        A later fence that kept less than an earlier one took that stretch away, so walk from the newest back. The start
+        belongs to the attempt that began there: under a later name, what an earlier one wrote would not follow it.
         """
         for fence in reversed(self._fences):
-            if fence.keep < offset:
+            if fence.keep < offset or not fence.keep:
                 return fence
         return self._fences[-1]

@@ -16,6 +16,8 @@ __all__ = ("ENTRY_OVERHEAD", "STREAM_OVERHEAD", "compact")
 ENTRY_OVERHEAD: Final = 16
 STREAM_OVERHEAD: Final = 4096
 _BLOCK_OVERHEAD, _PART_OVERHEAD = 64, 16
+# A folded stream is taken away by the sweeper; if there is none, this much later by itself.
+_BACKSTOP_MS = 60_000
 _FOLD_MOST, _PARTS_MOST = 4000, 1000
 
 _CALL = re.compile(rb'\{"index":([0-9]+),.*"arguments_delta":".*"\}', re.DOTALL)
@@ -97,6 +99,7 @@ def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> Compac
         stream.log = stream.log[-1:]
         stream.put(whole=1)
         stream.chore_ms = stream.number("expires_ms")
+        stream.expires_ms = stream.chore_ms + _BACKSTOP_MS
     stream.put(settled=stream.number("bytes"))
     return _compacted(stream, more=gathered.more)
 

@@ -137,7 +137,8 @@ def release(stream: MemoryStream, nonce: str) -> BeatReply:
     if refused is not None:
         return refused
     stream.put(lease_ms=0)
-    stream.lease_ms = 0
+    if stream.lease_ms is not None:
+        stream.lease_ms = 0
     return Beating(_is_cancelling(stream))
 
 
@@ -182,7 +183,7 @@ def evict(stream: MemoryStream, why: Eviction, tombstone_ms: int, now: int) -> E
     if not stream.exists:
         stream.leave_indexes()
         return Gone()
-    if not is_over(stream.text("status")) or (why == "expired" and stream.expires_ms > now):
+    if not is_over(stream.text("status")) or (why == "expired" and stream.number("expires_ms") > now):
         return Live()
     held = stream.number("bytes") + STREAM_OVERHEAD
     stream.tombstone = Tombstone(stream.text("tenant"), now, deleted=False) if tombstone_ms else None

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
+from services.cli.bench.command import bench
 from services.cli.exit_code import ExitCode
 from services.cli.terminal import Output
 
@@ -193,6 +194,9 @@ def doctor(
     from services.cli.operation import perform
 
     raise typer.Exit(perform(run(url or [], output, load=load)))
+
+
+app.command(rich_help_panel="Look after it")(bench)
 
 
 @app.command(rich_help_panel="Look after it")

@@ -32,8 +32,6 @@ from shared.telemetry import Metrics
 
 __all__ = ("router",)
 
-router = APIRouter(prefix="/v1")
-
 _ERROR: Final = {"model": ErrorBody}
 _LOOK_UP: Final[dict[int | str, dict[str, Any]]] = {
     404: {**_ERROR, "description": "Unknown stream, or somebody else's."},
@@ -49,6 +47,8 @@ _EVENTS: Final = {
 }
 _MAX_KEY_CHARS: Final = 255
 
+router = APIRouter(prefix="/v1", responses={422: _ERROR})
+
 
 @router.post(
     "/streams",
@@ -57,7 +57,7 @@ _MAX_KEY_CHARS: Final = 255
     responses={
         200: {
             "model": Created,
-            "description": "The stream that this Idempotency-Key led to before; or the events, if `Accept` asks for them.",
+            "description": "The stream that this Idempotency-Key led to before; or the events, if asked by `Accept`.",
             "content": _EVENTS["content"],
         },
         201: {"description": "Created. With `Accept: text/event-stream` the answer is the events themselves (200)."},
@@ -72,11 +72,7 @@ _MAX_KEY_CHARS: Final = 255
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {
-                "application/json": {
-                    "schema": CreateStream.model_json_schema(ref_template="#/components/schemas/{model}")
-                }
-            },
+            "content": {"application/json": {"schema": body_schema(CreateStream)}},
         }
     },
 )

@@ -177,7 +177,7 @@ class Churn:
 def _first_of(victims: Sequence[Stalest], wanted_bytes: int) -> Sequence[Stalest]:
     """As many as are needed, so that a batch does not evict more than it has to."""
     for number, victim in enumerate(victims, 1):
-        wanted_bytes -= victim.bytes
+        wanted_bytes -= victim.bytes + _STREAM_BYTES
         if wanted_bytes <= 0:
             return victims[:number]
     return victims

@@ -54,8 +54,8 @@ async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
 def broker(redis_url: str) -> Iterator[Stack]:
     """Three edges, a worker and a scripted provider. Leases are short, so that a dead worker is replaced at once."""
     keyspace = own_keyspace()
-    short = {"lease_s": 1, "heartbeat_s": 0.3, "sweep_s": 0.3}
-    with running_stack(redis_url=redis_url, prefix=keyspace.prefix, **short) as broker:
+    stack = running_stack(redis_url=redis_url, prefix=keyspace.prefix, lease_s=1, heartbeat_s=0.3, sweep_s=0.3)
+    with stack as broker:
         yield broker
     asyncio.run(remove_keys(redis_url, keyspace))
 

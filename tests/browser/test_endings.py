@@ -14,7 +14,12 @@ from tests.support.streams import append, begin, end, nonce, write
 
 __all__ = ()
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.asyncio(loop_scope="package"),
+]
 
 UNKNOWN = "0" * 32
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -54,7 +55,7 @@ async def edge(redis_url: str) -> AsyncIterator[EdgeProcess]:
         config = folder / "tailrace.toml"
         url = f"http://127.0.0.1:{model.port}/v1"
         config.write_text(f'[[providers]]\nname = "local"\nbase_url = "{url}"\nmodels = ["{MODEL_NAME}"]\n')
-        common = {"redis_url": redis_url, "prefix": keyspace.prefix, "config": str(config)}
+        common: dict[str, Any] = {"redis_url": redis_url, "prefix": keyspace.prefix, "config": str(config)}
         stack.enter_context(running_worker(**common))
         yield stack.enter_context(running_edge(**common))
     await remove_keys(redis_url, keyspace)

@@ -13,7 +13,12 @@ from tests.support.streams import append, begin, texts
 
 __all__ = ()
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.asyncio(loop_scope="package"),
+]
 
 LONG = "https://example.test/" + "unbreakable" * 40
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 import orjson
 
+from shared.errors import StoreError
 from shared.keys import Keyspace
 from shared.position import START
 from shared.redis_client import open_client
@@ -29,6 +30,7 @@ __all__ = ("MODEL", "QUICK", "Cluster", "chosen", "request_body")
 MODEL: Final = "scripted"
 _PREFIX: Final = "chaos"
 _PAGE: Final = 1000
+_FIND_MASTER_S: Final = 5.0
 
 # The defaults made quicker, so that a run meets many takeovers; the proportions are the same.
 QUICK: Final[dict[str, str | float]] = {
@@ -130,9 +132,14 @@ class Cluster:
         return [meta.id for meta in metas if f":{worker.pid}:" in meta.worker]
 
     async def live(self) -> list[Meta]:
-        """Streams that somebody writes."""
-        listing = await self.store.listing("public", status="running", limit=500, cursor=None)
-        return list(listing.streams)
+        """Streams that somebody writes. Asks again while our own connections still lead to the master of before."""
+        async with asyncio.timeout(_FIND_MASTER_S):
+            while True:
+                try:
+                    page = await self.store.listing("public", status="running", limit=500, cursor=None)
+                    return list(page.streams)
+                except StoreError:
+                    await asyncio.sleep(0.1)
 
     async def logged(self, stream_id: str, history: History) -> Logged:
         """A stream as the store holds it now."""

@@ -1,7 +1,6 @@
 """Who strikes when: a seeded sequence of faults, each of which says whether it met anybody."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -80,16 +79,18 @@ class Nemesis:
 
 async def inject(fault: Fault, scene: Scene) -> bool:
     """Strike once and write it down. Answers whether it took effect."""
-    began_ns, said = scene.history.now(), None
-    # A fault that could not be injected, because another one was in its way, has not happened.
-    with contextlib.suppress(StoreError, RedisError, TimeoutError):
+    began_ns, said, why = scene.history.now(), None, "met nobody"
+    try:
         said = await fault.strike(scene)
+    except (StoreError, RedisError, TimeoutError) as error:
+        # Another fault was in its way, so this one has not happened.
+        why = f"could not: {error!r}"
     scene.history.add(
         Struck(
             scene.history.now(),
             fault.row,
             took_effect=said is not None,
-            said=said or "met nobody",
+            said=said or why,
             loses=fault.loses,
             began_ns=began_ns,
         )

@@ -45,7 +45,8 @@ class Verdict:
             return f"seed {self.seed}: {self.report.first}"
         if self.complaints:
             return f"seed {self.seed}: {self.complaints[0]}"
-        return None if self.took_effect else f"seed {self.seed}: 0 faults applied"
+        said = "; ".join(f"{struck.fault} {struck.said}" for struck in self.struck)
+        return None if self.took_effect else f"seed {self.seed}: 0 faults applied: {said}"
 
 
 class Run:

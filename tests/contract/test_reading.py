@@ -150,13 +150,11 @@ async def test_a_listing_can_be_filtered(any_store: Store, status: str | None, n
 
 
 async def test_a_stream_that_ended_is_listed_anew(any_store: Store) -> None:
-    first, second = await begin(any_store), await begin(any_store)
-    meta = await any_store.meta(second)
-    assert meta is not None
+    """Of two that were touched in one millisecond the larger id comes first, so this is the order in any case."""
+    first, second = await begin(any_store, stream_id="08" + "f" * 30), await begin(any_store, stream_id="08" + "0" * 30)
     await end(any_store, first)
     listing = await any_store.listing(TENANT, status=None, limit=2, cursor=None)
-    assert {stream.id for stream in listing.streams} == {first, second}
-    assert listing.streams[0].finished_ms >= listing.streams[1].created_ms
+    assert [stream.id for stream in listing.streams] == [first, second]
 
 
 @pytest.mark.parametrize("cursor", ["x", "1-2", "-", "1-" + "g" * 32, "٣-" + "a" * 32])

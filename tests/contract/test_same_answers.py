@@ -19,21 +19,23 @@ from shared.memory_store import MemoryStore
 from shared.position import START, Position
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
-from shared.store import Append, Beat, Claim, Compact, Eviction, Store
+from shared.store import Append, Beat, Claim, Compact, Eviction, Retention, Store
 from tests.conftest import own_keyspace, remove_keys
 from tests.support.redis_server import KINDS, ServerKind
-from tests.support.streams import ALL, LEASE_MS, OVER_MS, RETENTION, new_stream, nonce
+from tests.support.streams import ALL, OVER_MS, new_stream, nonce
 
 __all__ = ()
 
 # Places for streams: two share a bucket. A place gets a new stream when its old one has come to its end.
 PLACES = ("07a", "07b", "08c")
 TENANTS = ("acme", "other")
+# Nothing ends by itself while an example runs, however slow the machine is.
+ONE_HOUR = Retention(live_ms=3_600_000, retain_ms=3_600_000, tombstone_ms=3_600_000)
 # Nonces from here on belong to nobody.
 STRANGER = 100
 
 places = st.sampled_from(PLACES)
-leases_ms = st.sampled_from([LEASE_MS, OVER_MS, OVER_MS])
+leases_ms = st.sampled_from([ONE_HOUR.live_ms, OVER_MS, OVER_MS])
 positions = st.builds(Position, st.integers(0, 5), st.integers(0, 60))
 modes = st.sampled_from(["continue", "restart"])
 is_me = st.sampled_from([True, True, True, False])
@@ -95,7 +97,7 @@ class SameAnswers(RuleBasedStateMachine):
 
     def open_store(self, url: str) -> Store:
         keyspace = own_keyspace()
-        store = RedisStore(open_client(url), keyspace)
+        store = RedisStore(open_client(url, timeout_s=30), keyspace)
         self.exit.callback(self.close_store, store, url, keyspace)
         return store
 
@@ -163,7 +165,7 @@ class SameAnswers(RuleBasedStateMachine):
         if meta is None or meta.is_over:
             self.ids[place] = self.next_id(place)
         new = new_stream(self.ids[place], metadata=b'{"a":1}', **options)
-        self.ask(lambda store: store.create(new, RETENTION))
+        self.ask(lambda store: store.create(new, ONE_HOUR))
 
     @rule(
         place=places,
@@ -176,7 +178,7 @@ class SameAnswers(RuleBasedStateMachine):
     )
     def claim(self, place: str, *, is_me: bool, **options: Any) -> None:
         claim = Claim(self.new_nonce(), holder=self.nonce_of(place, is_me=is_me), **options)
-        self.ask(lambda store: store.claim(self.ids[place], claim, RETENTION))
+        self.ask(lambda store: store.claim(self.ids[place], claim, ONE_HOUR))
 
     @rule(place=places, batch=st.lists(good_events, min_size=1, max_size=5), unsafe=st.integers(0, 5))
     def write(self, place: str, batch: Sequence[Event], unsafe: int) -> None:
@@ -184,7 +186,7 @@ class SameAnswers(RuleBasedStateMachine):
         tail = self.tail_of(place)
         safe = tail + sum(event.size for event in batch[: max(0, len(batch) - unsafe)])
         call = Append(self.ids[place], self.nonce_of(place, is_me=True), tail, batch, safe)
-        self.ask(lambda store: store.append([call], RETENTION))
+        self.ask(lambda store: store.append([call], ONE_HOUR))
 
     @rule(
         place=places,
@@ -199,12 +201,12 @@ class SameAnswers(RuleBasedStateMachine):
         tail += self.tail_of(place)
         end = int(tail + sum(event.size for event in batch))
         call = Append(self.ids[place], self.nonce_of(place, is_me=is_me), tail, batch, end + safe, updates)
-        self.ask(lambda store: store.append([call], RETENTION))
+        self.ask(lambda store: store.append([call], ONE_HOUR))
 
     @rule(place=places, is_me=is_me, lease_ms=leases_ms)
     def heartbeat(self, place: str, *, is_me: bool, lease_ms: int) -> None:
         beat = Beat(self.ids[place], self.nonce_of(place, is_me=is_me), lease_ms)
-        self.ask(lambda store: store.heartbeat([beat], RETENTION))
+        self.ask(lambda store: store.heartbeat([beat], ONE_HOUR))
 
     @rule(place=places, is_me=is_me)
     def release(self, place: str, *, is_me: bool) -> None:
@@ -213,7 +215,7 @@ class SameAnswers(RuleBasedStateMachine):
     @rule(place=places, attempt=st.one_of(st.none(), st.integers(0, 6)))
     def cancel(self, place: str, attempt: int | None) -> None:
         mine = self.new_nonce()
-        self.ask(lambda store: store.cancel(self.ids[place], attempt=attempt, nonce=mine, retention=RETENTION))
+        self.ask(lambda store: store.cancel(self.ids[place], attempt=attempt, nonce=mine, retention=ONE_HOUR))
 
     @rule(place=places, how=st.sampled_from(["end", "finish", "delete", "forget"]), event=endings, is_me=is_me)
     def stop(self, place: str, how: str, event: Event, *, is_me: bool) -> None:
@@ -221,9 +223,9 @@ class SameAnswers(RuleBasedStateMachine):
         stream_id, tail, mine = self.ids[place], self.tail_of(place), self.new_nonce()
         end = Append(stream_id, self.nonce_of(place, is_me=is_me), tail, [event], tail + 1)
         ways: dict[str, Callable[[Store], Awaitable[Any]]] = {
-            "end": lambda store: store.append([end, end], RETENTION),
-            "finish": lambda store: store.finish(stream_id, event, nonce=mine, retention=RETENTION),
-            "delete": lambda store: store.delete(stream_id, RETENTION),
+            "end": lambda store: store.append([end, end], ONE_HOUR),
+            "finish": lambda store: store.finish(stream_id, event, nonce=mine, retention=ONE_HOUR),
+            "delete": lambda store: store.delete(stream_id, ONE_HOUR),
             "forget": lambda store: store.forget(stream_id),
         }
         self.ask(ways[how])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.docs.markdown import ROOT
 from tests.support.edge import EdgeProcess, running_edge
@@ -44,7 +45,6 @@ class SlowProvider(Service):
 class Broker:
     """Two edges, standing in for ports 8000 and 8001 of the documentation."""
 
-    redis: RedisServer
     edges: list[EdgeProcess]
     environment: dict[str, str]
 
@@ -69,8 +69,7 @@ class Broker:
     def _here(self, block: str) -> str:
         for port, edge in zip((8000, 8001), self.edges, strict=True):
             block = block.replace(f"127.0.0.1:{port}", f"127.0.0.1:{edge.port}")
-        block = block.replace(".venv/bin/tailrace", f"{sys.executable} -m services.cli")
-        return block.replace("redis-cli", f"redis-cli -p {self.redis.port}")
+        return block.replace(".venv/bin/tailrace", f"{sys.executable} -m services.cli")
 
 
 @contextmanager
@@ -80,8 +79,8 @@ def running_broker(redis: RedisServer) -> Iterator[Broker]:
         provider = stack.enter_context(SlowProvider())
         config = folder / "tailrace.toml"
         config.write_text(f'[[providers]]\nname = "local"\nbase_url = "{provider.base_url}"\nmodels = ["{_MODEL}"]\n')
-        common = {"redis_url": redis.url, "config": str(config)}
+        common: dict[str, Any] = {"redis_url": redis.url, "config": str(config)}
         stack.enter_context(running_worker(**common))
         edges = [stack.enter_context(running_edge(**common)) for _ in range(2)]
         environment = ours(**common) | {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-        yield Broker(redis, edges, environment)
+        yield Broker(edges, environment)

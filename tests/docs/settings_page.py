@@ -53,7 +53,7 @@ _PROVIDER = """
 Only the operator names providers; a request never carries an address. A model that several serve is asked of the first,
 and of the next when that one fails.
 """
-_TYPES = {str: "text", int: "number", float: "number", bool: "`true` or `false`", SecretStr: "text", list: "list"}
+_TYPES = {str: "text", int: "number", float: "number", bool: "`true` or `false`", SecretStr: "text"}
 
 
 def settings_page() -> str:
@@ -84,12 +84,13 @@ def _table(model: type[BaseModel], names: list[str]) -> Iterator[str]:
 
 
 def _value(field: FieldInfo) -> str:
-    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     if get_origin(field.annotation) is list:
-        return _TYPES[list]
-    return _TYPES[kinds[0]]
+        return "list"
+    optional = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    kind: Any = optional[0] if optional else field.annotation
+    return _TYPES[getattr(kind, "__origin__", kind)]
 
 
 def _default(field: FieldInfo) -> str:

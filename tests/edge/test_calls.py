@@ -95,7 +95,7 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 async def test_a_bad_body_is_refused_and_nothing_is_written(broker: Stack, name: str) -> None:
-    """P-6.3: refused with a code, before anything is written."""
+    """Refused with a code, before anything is written."""
     port = broker.ports[0]
     body, status, code = BAD_BODIES[name]
     _, before = await call(port, "GET", "/v1/stats")
@@ -130,7 +130,7 @@ async def exchange(port: int, raw: bytes, *, until: bytes = b"}}") -> bytes:
 
 
 async def test_an_idempotency_key_leads_to_one_stream(broker: Stack) -> None:
-    """P-6.4: the same key and body, the same stream, on any edge, also at the same time."""
+    """The same key and body, the same stream, on any edge, also at the same time."""
     body = json.dumps(good()).encode()
     answers = await asyncio.gather(
         *(call(port, "POST", "/v1/streams", body=body, idempotency_key="k-1") for port in broker.ports * 4)
@@ -205,7 +205,7 @@ async def test_an_unknown_stream_is_404_on_every_route(broker: Stack, stream_id:
 
 
 async def test_a_foreign_stream_is_an_unknown_stream_on_every_route(broker: Stack, log: RedisStore) -> None:
-    """P-6.5: whoever asks for somebody else's stream learns nothing, not even that there is one."""
+    """Whoever asks for somebody else's stream learns nothing, not even that there is one."""
     port = broker.ports[0]
     foreign = await begin(log, tenant=TENANT)
     await write(log, foreign, "the canary sings")
@@ -234,7 +234,7 @@ async def stream_routes(port: int) -> Any:
 
 
 async def test_a_foreign_tombstone_is_unknown_and_an_own_one_is_gone(broker: Stack, log: RedisStore) -> None:
-    """P-6.6: what was there and is gone says when; to whom it belonged."""
+    """What was there and is gone says when; to whom it belonged."""
     port = broker.ports[0]
     for tenant, status, code in (("public", 410, "stream_deleted"), (TENANT, 404, "unknown_stream")):
         stream_id = await begin(log, tenant=tenant)
@@ -248,7 +248,7 @@ async def test_a_foreign_tombstone_is_unknown_and_an_own_one_is_gone(broker: Sta
 
 
 async def test_cancelling_a_live_stream_ends_it_for_all_its_readers(broker: Stack) -> None:
-    """P-6.8: from any edge, within a second; the text so far stays."""
+    """From any edge, within a second; the text so far stays."""
     first, other, third = broker.ports
     stream_id = await ask(first, Script("cancel-live", chunks=50, fault=HOLD))
     readers = [asyncio.create_task(follow([port], stream_id)) for port in (first, third)]
@@ -298,7 +298,7 @@ async def test_a_bad_cancel_is_refused(broker: Stack, body: Any) -> None:
 
 
 async def test_deleting_a_live_stream_tells_its_readers_on_every_edge(broker: Stack) -> None:
-    """P-6.9: readers get an error, not silence; the worker stops."""
+    """Readers get an error, not silence; the worker stops."""
     first, other, third = broker.ports
     stream_id = await ask(first, Script("delete-live", chunks=50, fault=HOLD))
     readers = [asyncio.create_task(follow([port], stream_id)) for port in (other, third, broker.plain.port)]

@@ -60,14 +60,13 @@ async def test_without_a_cursor_a_reader_gets_a_start_and_everything(broker: Sta
 
 @pytest.mark.parametrize("query", ["last_event_id", "lastEventID", "lastEventId", "after"])
 async def test_every_query_name_is_a_cursor(broker: Stack, finished: str, query: str) -> None:
-    """P-6.12"""
     _, items = await read(broker.ports[0], finished, f"?{query}={quote(at(4))}")
     assert said(items) == "twö three "
     assert (items[0].data or {})["type"] == "text"
 
 
 async def test_the_header_wins_over_the_query(broker: Stack, finished: str) -> None:
-    """P-6.12: a browser that reconnects still asks with the query it began with."""
+    """A browser that reconnects still asks with the query it began with."""
     _, items = await read(broker.ports[0], finished, f"?last_event_id={at(4)}&after={at(4)}", last_event_id=at(9))
     assert said(items) == "three "
 
@@ -86,7 +85,7 @@ async def test_a_cursor_without_its_nonce_is_good_enough_from_a_person(broker: S
 async def test_at_the_end_of_a_finished_stream_there_is_nothing_to_come(
     broker: Stack, finished: str, cursor: str
 ) -> None:
-    """P-6.13: 204, which makes a browser stop asking."""
+    """204, which makes a browser stop asking."""
     assert await read(broker.ports[0], finished, f"?after={cursor}") == (204, [])
 
 
@@ -129,7 +128,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_cursor_is_refused_in_the_query(broker: Stack, finished: str, name: str) -> None:
-    """P-6.11: anything but an event id is 400, never a 500, never anybody's bytes."""
+    """Anything but an event id is 400, never a 500, never anybody's bytes."""
     if len(HOSTILE[name]) > 10_000:
         assert (await read(broker.ports[0], finished, f"?after={HOSTILE[name]}"))[0] == 400
         return
@@ -148,7 +147,7 @@ async def test_a_header_that_never_ends_is_refused(broker: Stack, finished: str)
 
 @pytest.mark.parametrize("cursor", [at(END + 1), at(0, attempt=7), "1-4.ffffffff", at(5 + 1), f"7-{2**53 - 1}"])
 async def test_a_cursor_that_is_not_of_this_log_is_reset(broker: Stack, finished: str, cursor: str) -> None:
-    """P-6.11: a well-formed id of no position here gives a reset to what there is."""
+    """A well-formed id of no position here gives a reset to what there is."""
     if cursor == at(6):
         cursor = at(7)  # inside the ö
     _, items = await read(broker.ports[0], finished, last_event_id=cursor)
@@ -168,7 +167,7 @@ async def test_the_cursor_of_another_stream_brings_nothing_of_it(broker: Stack, 
 
 
 async def test_two_attempts_are_never_joined_without_a_reset(broker: Stack, log: RedisStore) -> None:
-    """P-6.17: live and on resuming, whoever holds what was thrown away is told so."""
+    """Live and on resuming, whoever holds what was thrown away is told so."""
     first, other, _ = broker.ports
     stream_id = await begin(log, tenant="public", lease_ms=-1000)
     await write(log, stream_id, "old words")
@@ -231,7 +230,7 @@ async def started(history: History) -> bool:
 
 
 async def test_a_long_answer_of_large_events_is_read_page_by_page(broker: Stack, log: RedisStore) -> None:
-    """P-6.16: pages follow the size of events: none is skipped where they change."""
+    """Pages follow the size of events: none is skipped where they change."""
     stream_id = await begin(log, tenant="public")
     deltas: list[Event] = texts(*(f"{n} " for n in range(500)), *(f"{n:030000}" for n in range(40)))
     deltas += texts(*(f" {n}" for n in range(500)))

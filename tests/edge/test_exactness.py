@@ -91,7 +91,7 @@ def assert_all_join(heard: Heard, rests: dict[str, bytes], whole: History) -> No
 
 
 async def test_every_position_resumes_exactly_on_another_edge_live_and_finished(broker: Stack) -> None:
-    """P-6.14: every id ever sent is a cursor to exactly what follows it, on any edge, before and after the end."""
+    """Every id ever sent is a cursor to exactly what follows it, on any edge, before and after the end."""
     first, other, third = broker.ports
     script = Script("every-position", chunks=CHUNKS, rate=LIVE_RATE, kinds="mixed")
     stream_id = await ask(first, script)
@@ -130,7 +130,7 @@ async def test_every_position_resumes_exactly_on_another_edge_live_and_finished(
 
 
 async def test_a_cursor_inside_an_event_gets_its_exact_rest(broker: Stack) -> None:
-    """P-6.15: also where no event has ever ended, at every character; inside a character there is only a reset."""
+    """Also where no event has ever ended, at every character; inside a character there is only a reset."""
     first, other, _ = broker.ports
     script = Script("inside", chunks=30, kinds="mixed")
     stream_id = await ask(first, script)
@@ -161,7 +161,7 @@ def prefix_of(whole: History, units: int) -> list[dict[str, str]]:
 
 
 async def test_fifty_readers_that_come_and_go_at_random_miss_nothing_and_get_nothing_twice(broker: Stack) -> None:
-    """P-6.16: any number of readers, each on any edge and either wire, at any time."""
+    """Any number of readers, each on any edge and either wire, at any time."""
     ports = [*broker.ports, broker.plain.port]
     script = Script("fifty", chunks=1_200, rate=200, kinds="mixed")
     stream_id = await ask(ports[0], script)

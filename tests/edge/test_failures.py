@@ -111,7 +111,6 @@ async def answers(edge: EdgeProcess, path: str, status: int) -> bool:
 
 
 async def test_an_edge_starts_without_redis_and_recovers_by_itself(server: RedisServer, tmp_path: Path) -> None:
-    """P-6.30"""
     server.kill()
     with edges_of(tmp_path, 1, redis_url=server.url, waits_for_redis=False) as (edge,):
         assert await answers(edge, "/livez", 200)
@@ -131,7 +130,7 @@ async def test_an_edge_starts_without_redis_and_recovers_by_itself(server: Redis
 async def test_readers_stay_connected_while_redis_restarts_and_get_the_rest(
     server: RedisServer, own_log: RedisStore, tmp_path: Path
 ) -> None:
-    """P-6.31: nobody is sent away, nothing is lost, and delivery goes on within five seconds."""
+    """Nobody is sent away, nothing is lost, and delivery goes on within five seconds."""
     author, quiet = await Author.begin(own_log), await Author.begin(own_log)
     with edges_of(tmp_path, 1, redis_url=server.url, edge_heartbeat_s=1, redis_timeout_s=2) as (edge,):
         async with (
@@ -190,7 +189,7 @@ async def test_an_edge_whose_readers_left_during_the_outage_is_ready_again(
 async def test_readers_of_a_deleted_key_are_told_within_two_seconds(
     broker: Stack, log: RedisStore, redis_url: str, which: str
 ) -> None:
-    """P-6.32: XREAD says nothing of a key that is gone; the edge does."""
+    """XREAD says nothing of a key that is gone; the edge does."""
     author = await Author.begin(log)
     keys = Keyspace(broker.settings["prefix"])
     named = {"stream": [keys.stream(author.id)], "meta": [keys.meta(author.id)]}
@@ -230,7 +229,7 @@ async def key_of_another_type(client: Redis, key: str) -> None:
 async def test_a_broken_stream_harms_only_its_own_readers(
     broker: Stack, log: RedisStore, redis_url: str, harm: Callable[[Redis, str], Any]
 ) -> None:
-    """P-6.33: one bad key must not end the shared tail."""
+    """One bad key must not end the shared tail."""
     good, bad = await Author.begin(log), await Author.begin(log)
     port = broker.ports[0]
     async with opened(port, "GET", events_path(good)) as one, opened(port, "GET", events_path(bad)) as other:
@@ -262,7 +261,7 @@ async def test_a_broken_stream_harms_only_its_own_readers(
 async def test_an_edge_that_slept_while_the_log_was_folded_misses_nothing(
     broker: Stack, log: RedisStore, is_over: bool
 ) -> None:
-    """P-6.34: what the tail could have read is in a block by now; readers are sent there."""
+    """What the tail could have read is in a block by now; readers are sent there."""
     author = await Author.begin(log)
     edge = broker.edges[2]
     async with opened(edge.port, "GET", events_path(author)) as answer:
@@ -292,7 +291,7 @@ async def test_an_edge_that_slept_while_the_log_was_folded_misses_nothing(
 
 
 async def test_sigterm_moves_a_hundred_readers_and_ends_in_time(log: RedisStore, broker: Stack, tmp_path: Path) -> None:
-    """P-6.27: everybody is told to reconnect and finds the rest elsewhere; a reader that never reads delays nothing."""
+    """Everybody is told to reconnect and finds the rest elsewhere; a reader that never reads delays nothing."""
     drain_s = 4.0
     author = await Author.begin(log)
     settings = {name: broker.settings[name] for name in ("redis_url", "prefix")}
@@ -350,7 +349,6 @@ async def refuses(edge: EdgeProcess) -> bool:
 
 
 async def test_readers_of_a_killed_edge_go_on_elsewhere(log: RedisStore, broker: Stack, tmp_path: Path) -> None:
-    """P-6.28"""
     author = await Author.begin(log)
     settings = {name: broker.settings[name] for name in ("redis_url", "prefix")}
     with edges_of(tmp_path, 1, **settings) as (edge,):
@@ -375,7 +373,7 @@ async def has_some_readers(edge: EdgeProcess) -> bool:
 
 
 async def test_old_connections_are_renewed_without_a_loss(log: RedisStore, broker: Stack, tmp_path: Path) -> None:
-    """P-6.26: a connection has a highest age; its reader is asked to come again."""
+    """A connection has a highest age; its reader is asked to come again."""
     author = await Author.begin(log)
     settings = {name: broker.settings[name] for name in ("redis_url", "prefix")}
     with edges_of(tmp_path, 1, max_connection_s=0.3, edge_heartbeat_s=0.5, **settings) as (edge,):
@@ -395,7 +393,7 @@ async def test_old_connections_are_renewed_without_a_loss(log: RedisStore, broke
 async def test_a_reader_that_never_reads_costs_little_and_is_cut(
     log: RedisStore, broker: Stack, tmp_path: Path
 ) -> None:
-    """P-6.25: bounded memory, no delay for others, and an end after the send timeout."""
+    """Bounded memory, no delay for others, and an end after the send timeout."""
     author = await Author.begin(log)
     settings = {name: broker.settings[name] for name in ("redis_url", "prefix")}
     with edges_of(tmp_path, 1, send_timeout_s=3, **settings) as (edge,):

@@ -80,7 +80,7 @@ async def test_a_live_answer_arrives_exactly(outlet: Outlet, wire: str) -> None:
 
 
 async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, outlet: Outlet, wire: str) -> None:
-    """P-6.18: line ends of every kind, NUL, markup, other protocols' words: model output is data."""
+    """Line ends of every kind, NUL, markup, other protocols' words: model output is data."""
     stream_id = await begin(log, tenant="public")
     call = events.tool_call(0, "".join(HAZARDS), call_id="\r\n\x00\u2028", name="data: [DONE]\n\n")
     tail = sum(event.size for event in (*texts(*HAZARDS), call))
@@ -99,7 +99,6 @@ async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, o
 
 
 async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore, outlet: Outlet, wire: str) -> None:
-    """P-6.19"""
     async with reading(outlet, await begin(log, tenant="public"), wire) as answer:
         assert answer.headers["content-type"] == f"{wire}; charset=utf-8"
         assert answer.headers["cache-control"] == "no-cache, no-transform"
@@ -111,7 +110,7 @@ async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore
 
 
 async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, outlet: Outlet) -> None:
-    """P-6.20: jittered, so that the readers of one edge do not come back as one."""
+    """Jittered, so that the readers of one edge do not come back as one."""
     hints = set()
     for _ in range(8):
         async with reading(outlet, await begin(log, tenant="public"), SSE) as answer:
@@ -123,7 +122,7 @@ async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, outle
 
 
 async def test_a_silent_stream_is_kept_open_by_heartbeats(log: RedisStore, outlet: Outlet, wire: str) -> None:
-    """P-6.21: never longer than the interval without a byte, and a heartbeat is no event."""
+    """Never longer than the interval without a byte, and a heartbeat is no event."""
     async with reading(outlet, await begin(log, tenant="public"), wire) as answer:
         items = answer.items()
         clock, heard = asyncio.get_running_loop().time, list[float]()
@@ -146,7 +145,7 @@ async def test_two_readers_of_different_wires_hear_the_same(log: RedisStore, out
 
 
 async def test_a_reader_that_hangs_up_is_forgotten_and_the_stream_goes_on(broker: Stack, outlet: Outlet) -> None:
-    """P-6.22: leaving is not stopping."""
+    """Leaving is not stopping."""
     stream_id = await ask(outlet.port, Script(f"hang-up-{outlet}", chunks=60, rate=60))
     before = await edge_readers(outlet.port)
     async with reading(outlet, stream_id, SSE) as answer:
@@ -198,7 +197,7 @@ async def test_a_connection_is_good_for_more_after_a_finished_stream(log: RedisS
 
 
 async def test_requests_in_a_row_are_answered_in_a_row(log: RedisStore, keeping: int) -> None:
-    """P-6.23: a request behind a live stream waits for its end and harms nothing."""
+    """A request behind a live stream waits for its end and harms nothing."""
     stream_id = await begin(log, tenant="public")
     path = f"/v1/streams/{stream_id}"
     reader, writer = await asyncio.open_connection("127.0.0.1", keeping)
@@ -241,7 +240,7 @@ async def test_what_is_no_http_is_told_so_in_the_usual_shape(broker: Stack) -> N
 
 
 async def test_a_head_that_comes_a_byte_at_a_time_does_not_hold_a_connection(broker: Stack) -> None:
-    """P-6.24: whoever has not asked within ten seconds is cut, however busy it looks."""
+    """Whoever has not asked within ten seconds is cut, however busy it looks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
 
     async def dribble() -> None:

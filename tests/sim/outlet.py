@@ -60,6 +60,12 @@ class SimOutlet:
         self._put(CUT)
         self.is_lost = True
 
+    def abort(self) -> None:
+        self.lose()
+
+    def release(self) -> None:
+        self.on_stall = _nobody
+
     # The client's side
 
     async def take(self) -> bytes:

@@ -102,7 +102,7 @@ async def test_a_store_without_our_functions_gets_them_back(own: Own) -> None:
     stream_id = await own.pulls.create(script)
     await own.pulls.until_tail(stream_id, 100)
 
-    await own.pulls.store.client.execute_command("FUNCTION", "FLUSH", "SYNC")
+    await own.pulls.store.client.execute_command("FUNCTION", "FLUSH", "SYNC")  # type: ignore[no-untyped-call]
     await own.pulls.until_over(stream_id)
 
     assert await own.pulls.parts(stream_id) == expected(script)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from statistics import median
 from typing import Any
 
-__all__ = ("Check", "Result", "Row", "at_least", "at_most", "medians")
+__all__ = ("Check", "Result", "Row", "at_least", "at_most", "medians", "ratio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ def at_most(what: str, value: float, bound: float) -> Check:
 
 def at_least(what: str, value: float, bound: float) -> Check:
     return Check(what, value, ">=", bound)
+
+
+def ratio(value: float, base: float) -> float:
+    """How many times the base; a base too small to be measured counts as the smallest there is."""
+    return value / base if base else inf
 
 
 def medians(runs: int, measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Writes events of streams at a rate: to Redis through the store, as a worker does, or bare, or to nchan by POST.
 
 Specification: `streams`, `rate` events a second each, `padding` bytes of text before the mark, and `redis_url` (with
-`bare`: XADD instead of our append) or `port` with `path` (`/pub/s%d`). Says the `ids` of the streams; `go` begins, with a
-number it writes so many to each stream and stops; `mark` and `report` tell how many events were `sent` in between.
+`bare`: XADD instead of our append) or `port` with `path` (`/pub/s%d`). Says the `ids` of the streams; `go` begins;
+`go N` writes N events to each stream and stops; `mark` and `report` tell how many events were `sent` in between.
 """
 
 import asyncio
@@ -68,8 +68,9 @@ class RedisSink:
             )
             await self._store.create(new, _RETENTION)
             claim = Claim(nonce=_NONCE, worker="bench", lease_ms=_HOUR_MS, mode="restart", reason="start")
-            if not isinstance(await self._store.claim(new.id, claim, _RETENTION), Claimed):
-                raise RuntimeError("a new stream could not be claimed")
+            reply = await self._store.claim(new.id, claim, _RETENTION)
+            if not isinstance(reply, Claimed):
+                raise TypeError(f"claim was answered with {reply!r}")
             self.ids.append(new.id)
         self._tails = [0] * streams
 

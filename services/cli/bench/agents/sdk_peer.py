@@ -1,7 +1,7 @@
 """Reads completions with the OpenAI SDK and does nothing with them: what a worker written with it would pay at least.
 
-Specification: `base_url`, `streams`. Says `{"begun"}` when all have brought a chunk; `mark` and `report` answer how many
-`chunks` came in between.
+Specification: `base_url`, `streams`. Says `{"begun"}` when all have brought a chunk; `mark` and `report` answer how
+many `chunks` came so far.
 """
 
 import asyncio

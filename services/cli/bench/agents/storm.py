@@ -1,7 +1,7 @@
 """Readers that check every id they get, are cut all at once, and come back elsewhere with their cursors.
 
-Specification: `port`, `paths`, `connections`. Says `{"connected"}` when every reader has had an event; `cut PORT` closes
-all connections, opens them again there, and answers when every reader has had an event that was made after the cut.
+Specification: `port`, `paths`, `connections`. Says `{"connected"}` when every reader has had an event; `cut PORT`
+closes all connections, opens them there, and answers when every reader has had an event made after the cut.
 """
 
 import re
@@ -26,7 +26,7 @@ _PATIENCE_S: Final = 30.0
 @dataclass(slots=True)
 class _Reader:
     path: str
-    socket: socket.socket | None = None
+    connection: socket.socket | None = None
     rest: bytes = b""
     cursor: str = ""
     offset: int = -1
@@ -59,9 +59,9 @@ class Storm:
     def cut(self, port: int) -> dict[str, Any]:
         """The storm. Answers times in seconds and what went wrong."""
         for reader in self._readers:
-            if reader.socket is not None:
-                self._epoll.unregister(reader.socket)
-                reader.socket.close()
+            if reader.connection is not None:
+                self._epoll.unregister(reader.connection)
+                reader.connection.close()
         self._by_descriptor.clear()
         cut_ns, began = time.time_ns(), time.monotonic()
         self._connect(port)
@@ -80,22 +80,27 @@ class Storm:
     def _connect(self, port: int) -> None:
         for reader in self._readers:
             reader.rest = b""
-            reader.socket = socket.create_connection(("127.0.0.1", port))
+            reader.connection = socket.create_connection(("127.0.0.1", port))
             cursor = f"Last-Event-ID: {reader.cursor}\r\n" if reader.cursor else ""
-            reader.socket.sendall(
+            reader.connection.sendall(
                 f"GET {reader.path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{cursor}\r\n".encode()
             )
-            reader.socket.setblocking(False)
-            self._by_descriptor[reader.socket.fileno()] = reader
-            self._epoll.register(reader.socket, select.EPOLLIN)
+            reader.connection.setblocking(False)
+            self._by_descriptor[reader.connection.fileno()] = reader
+            self._epoll.register(reader.connection, select.EPOLLIN)
 
     def _read(self, reader: _Reader, after_ns: int) -> bool:
         """Take what has come; whether this is what the reader was waiting for."""
-        assert reader.socket is not None
-        data = reader.socket.recv(_BUFFER_BYTES)
+        assert reader.connection is not None
+        try:
+            data = reader.connection.recv(_BUFFER_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            data = b""
         if not data:
             self.refused += 1
-            self._epoll.unregister(reader.socket)
+            self._epoll.unregister(reader.connection)
             return False
         received, end = reader.rest + data, 0
         for event in _EVENT.finditer(received):

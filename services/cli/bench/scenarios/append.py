@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.cli.bench.options import Options
-from services.cli.bench.result import Result, Row, at_most, medians
+from services.cli.bench.result import Result, Row, at_most, medians, ratio
 from services.cli.bench.rig import Rig
 from services.cli.bench.window import watch
 
@@ -19,7 +19,7 @@ def run(options: Options) -> Result:
     ours, bare, alone, tailed = (row.figures for row in rows)
     checks = [
         at_most("Redis µs per append", ours["redis_us"], 8),
-        at_most("the same / bare XADD", ours["redis_us"] / bare["redis_us"], 10),
+        at_most("the same / bare XADD", ratio(ours["redis_us"], bare["redis_us"]), 10),
         at_most("Redis cores for one edge's tail", tailed["redis_cores"] - alone["redis_cores"], 0.25),
     ]
     return Result("append", rows, checks)

@@ -8,7 +8,7 @@ from services.cli.bench import nchan
 from services.cli.bench.agent import Agent
 from services.cli.bench.agents.floor import floor_program
 from services.cli.bench.options import Options
-from services.cli.bench.result import Check, Result, Row, at_least, at_most, medians
+from services.cli.bench.result import Check, Result, Row, at_least, at_most, medians, ratio
 from services.cli.bench.rig import Rig
 from services.cli.bench.window import Pids, watch
 
@@ -131,14 +131,14 @@ def _checks(found: Result, case: Case) -> Iterator[Check]:
     if ours is None or floor is None:
         return
     if case.name == "wide":
-        yield at_most("wide: edge / floor", ours["edge_us"] / floor["edge_us"], 1.5)
+        yield at_most("wide: edge / floor", ratio(ours["edge_us"], floor["edge_us"]), 1.5)
     if peer is not None and case.name in _OF_NCHAN:
         yield at_most(
-            f"{case.name}: edge + Redis / nchan's", ours["server_us"] / peer["server_us"], _OF_NCHAN[case.name]
+            f"{case.name}: edge + Redis / nchan's", ratio(ours["server_us"], peer["server_us"]), _OF_NCHAN[case.name]
         )
     if memory is not None and case.name == "many":
         yield at_least("many: share delivered", ours["delivered_share"], 0.99)
-        yield at_most("many: edge / nchan's in memory", ours["edge_us"] / memory["edge_us"], 0.8)
+        yield at_most("many: edge / nchan's in memory", ratio(ours["edge_us"], memory["edge_us"]), 0.8)
 
 
 _OF_NCHAN: Final = {"wide": 0.75, "tabs": 0.5}

@@ -11,7 +11,7 @@ import aiohttp
 from services.cli.bench.agent import Agent
 from services.cli.bench.mark import TEXT_BYTES
 from services.cli.bench.options import Options
-from services.cli.bench.result import Result, Row, at_least, at_most, medians
+from services.cli.bench.result import Result, Row, at_least, at_most, medians, ratio
 from services.cli.bench.rig import MODEL, Process, Rig
 from services.cli.bench.usage import cpu_s
 from services.cli.failure import Failure
@@ -32,7 +32,7 @@ def run(options: Options) -> Result:
     if find_spec("openai") is None:
         return Result("pull", rows, checks, ["the package openai is not installed; its row is missing"])
     rows.append(_sdk(options))
-    checks.append(at_least("the SDK's µs / ours", rows[1].figures["worker_us"] / rows[0].figures["worker_us"], 5))
+    checks.append(at_least("the SDK's µs / ours", ratio(rows[1].figures["worker_us"], rows[0].figures["worker_us"]), 5))
     return Result("pull", rows, checks)
 
 

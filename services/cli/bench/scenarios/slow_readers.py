@@ -11,8 +11,8 @@ __all__ = ("run",)
 
 _EACH = 500
 _RATE = 50
-# About 25 KB a second for each reader: what a slow one can leave behind shows within seconds.
-_PADDING = 400
+# About 80 KB a second for each reader: the buffers of one that does not read are full within three seconds.
+_PADDING = 1500
 
 
 def run(options: Options) -> Result:
@@ -26,6 +26,7 @@ def run(options: Options) -> Result:
         alone = _watched(rig, edge, normal, publisher, options)
         resident, kernel = resident_bytes(edge.pid), kernel_tcp_bytes()
         crowds = [_crowd(rig, edge, path, each, mode) for mode in ("never", "slow")]
+        watch([normal], {}, seconds=options.warm_up_s, publisher=publisher)
         among = _watched(rig, edge, normal, publisher, options)
         held = resident_bytes(edge.pid) - resident + kernel_tcp_bytes() - kernel
         among |= {"held_kb_each": held / (len(crowds) * each) / 1024}

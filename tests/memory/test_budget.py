@@ -1,0 +1,240 @@
+"""Who goes when memory is short, who never does, and what is counted."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.edge.admission import Admission
+from services.worker.budget import Budget, Churn, limit_bytes
+from shared import events
+from shared.errors import MemoryPressure
+from shared.redis_store import RedisStore
+from shared.settings import Settings
+from shared.store import Evicted, Gone, Live, Recount, Server, Store, Usage
+from shared.telemetry import Metrics
+from tests.support.streams import REQUEST, RETENTION, append, begin, claim, create, end, nonce, texts, write
+from tests.support.waiting import eventually
+
+__all__ = ()
+
+SHARE = 4096
+MIB = 2**20
+
+
+def settings(**values: Any) -> Settings:
+    return Settings.model_construct(**Settings.model_construct().model_dump() | {"buckets": 16} | values)
+
+
+def budget(store: Store, **values: Any) -> Budget:
+    return Budget(store, settings(**values), Metrics.on(CollectorRegistry()))
+
+
+async def finished(store: Store, text: str = "", **options: Any) -> str:
+    """The id of a stream that is over, of about `len(text)` bytes."""
+    stream_id = await begin(store, **options)
+    tail = await write(store, stream_id, *([text] if text else []))
+    await end(store, stream_id, tail=tail)
+    return stream_id
+
+
+async def touched(store: Store, stream_id: str) -> None:
+    """Read a stream, in a later millisecond than whatever was done before."""
+    before = (await store.stalest(limit=1000))[-1]
+
+    async def is_last() -> bool:
+        await store.touch(stream_id)
+        newest = (await store.stalest(limit=1000))[-1]
+        return newest.id == stream_id and (newest.touched_ms > before.touched_ms or before.id == stream_id)
+
+    await eventually(is_last)
+
+
+async def test_the_least_recently_read_go_first_and_a_live_one_never(any_store: Store) -> None:
+    live = await begin(any_store)
+    await write(any_store, live, "l" * 30_000)
+    old, read, new = [await finished(any_store, "x" * 20_000) for _ in range(3)]
+    for stream_id in (old, new, read):
+        await touched(any_store, stream_id)
+    await budget(any_store, max_total_bytes=80_000).relieve()
+    there = [stream_id for stream_id in (live, old, new, read) if await any_store.meta(stream_id)]
+    assert there == [live, read]
+    assert (await any_store.usage()).evicted == 2
+    for stream_id in (old, new):
+        tombstone = await any_store.tombstone(stream_id)
+        assert tombstone is not None
+        assert not tombstone.deleted
+        assert tombstone.gone_ms
+
+
+async def test_evicting_stops_when_enough_is_free(any_store: Store) -> None:
+    for _ in range(10):
+        await finished(any_store, "x" * 10_000)
+    each = (await any_store.usage()).bytes // 10
+    await budget(any_store, max_total_bytes=11 * each).relieve()
+    assert (await any_store.usage()).evicted == 2, "from 10/11 of the budget down to 8.8/11"
+
+
+async def test_below_the_soft_mark_nobody_goes(any_store: Store) -> None:
+    await finished(any_store, "x" * 10_000)
+    held = (await any_store.usage()).bytes
+    await budget(any_store, max_total_bytes=held * 2).relieve()
+    assert (await any_store.usage()).evicted == 0
+
+
+async def test_only_the_streams_of_a_tenant_that_is_over_its_budget_go(any_store: Store) -> None:
+    theirs = [await finished(any_store, "x" * 10_000, tenant="greedy") for _ in range(3)]
+    mine = await finished(any_store, "x" * 10_000)
+    await budget(any_store, max_tenant_bytes=30_000).look()
+    there = [stream_id for stream_id in (*theirs, mine) if await any_store.meta(stream_id)]
+    assert there == [theirs[2], mine]
+    tenants = await any_store.tenants()
+    assert tenants.keys() == {"greedy", "acme"}
+    assert await any_store.tenant_bytes("greedy") == tenants["greedy"] <= 24_000
+
+
+async def test_a_finished_stream_is_folded_after_a_while_and_then_expires(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    short = replace(RETENTION, retain_ms=150)
+    await append(any_store, stream_id, [*texts("one", "two"), events.done("stop")], retention=short)
+    keeper = budget(any_store, fold_after_s=0.001, tombstone_s=60)
+
+    async def is_folded() -> bool:
+        await keeper.tidy()
+        meta = await any_store.meta(stream_id)
+        return meta is not None and meta.folded == 6
+
+    await eventually(is_folded)
+
+    async def is_gone() -> bool:
+        await keeper.tidy()
+        return await any_store.meta(stream_id) is None
+
+    await eventually(is_gone)
+    usage = await any_store.usage()
+    assert (usage.bytes, usage.blocks, usage.expired, usage.evicted) == (0, 0, 1, 0)
+    assert await any_store.tombstone(stream_id) is not None
+    assert await any_store.chores(quiet_ms=0, limit=10) == []
+
+
+async def test_a_stream_that_was_just_over_is_left_alone(any_store: Store) -> None:
+    stream_id = await finished(any_store, "x")
+    await budget(any_store, fold_after_s=60).tidy()
+    meta = await any_store.meta(stream_id)
+    assert meta is not None
+    assert meta.folded == 0
+
+
+async def test_many_that_end_at_once_are_all_folded(any_store: Store) -> None:
+    ids = [await finished(any_store, "word") for _ in range(60)]
+    keeper = budget(any_store, fold_after_s=0.001)
+
+    async def are_folded() -> bool:
+        await keeper.tidy()
+        metas = [await any_store.meta(stream_id) for stream_id in ids]
+        return all(meta is not None and meta.folded == 4 for meta in metas)
+
+    await eventually(are_folded)
+
+
+async def test_eviction_looks_again(any_store: Store) -> None:
+    live, over = await begin(any_store), await finished(any_store, "x")
+    replies = await any_store.evict([live, over, "07" + "f" * 30], why="expired", tombstone_ms=0)
+    assert replies == [Live(), Live(), Gone()], "one is being written, the other's time is not up"
+    replies = await any_store.evict([live, over], why="evicted", tombstone_ms=0)
+    assert isinstance(replies[1], Evicted)
+    assert replies[0] == Live()
+    assert await any_store.tombstone(over) is None
+
+
+async def test_every_way_to_go_leaves_no_bytes_behind(any_store: Store) -> None:
+    deleted, evicted, restarted = await begin(any_store), await finished(any_store, "x" * 100), await begin(any_store)
+    for stream_id in (deleted, restarted):
+        await write(any_store, stream_id, "y" * 100)
+    await any_store.release(restarted, nonce(1))
+    await claim(any_store, restarted, 2)
+    held = await any_store.usage()
+    assert held.bytes >= 3 * SHARE + 2 * len(REQUEST)
+    assert held.requests == 2 * len(REQUEST)
+    await any_store.delete(deleted, RETENTION)
+    await any_store.delete(restarted, RETENTION)
+    await any_store.evict([evicted], why="evicted", tombstone_ms=0)
+    left = await any_store.usage()
+    assert (left.bytes, left.blocks, left.requests) == (0, 0, 0)
+    assert await any_store.tenants() == {}
+
+
+async def test_sums_lag_behind_a_live_stream_by_little(any_store: Store) -> None:
+    stream_id, tail = await begin(any_store), 0
+    for _ in range(20):
+        tail = await write(any_store, stream_id, "x" * 3_000, tail=tail)
+        meta = await any_store.meta(stream_id)
+        assert meta is not None
+        assert 0 <= meta.bytes + SHARE - (await any_store.usage()).bytes < 16_384
+
+
+async def test_a_recount_finds_what_redis_expired_by_itself(store: RedisStore) -> None:
+    kept, lost = [await finished(store, "x" * 100, stream_id=f"07{number:030x}") for number in range(2)]
+    meta = await store.meta(kept)
+    assert meta is not None
+    await store.client.delete(*store.keys.of_stream(lost)[:5])
+    drifted = (await store.usage()).bytes
+    assert await store.recount("07", limit=1) is None
+    assert await store.recount("07", limit=10) == Recount(drifted // 2, 1, drifted // 2)
+    assert (await store.usage()).bytes == meta.bytes + SHARE == await store.tenant_bytes("acme")
+    assert (await store.usage()).largest == meta.bytes + SHARE
+    assert [each.id for each in await store.stalest(limit=10)] == [kept]
+    assert await store.recount("07", limit=10) == Recount(0, 1, drifted // 2)
+
+
+async def test_what_is_counted_is_near_what_redis_takes(store: RedisStore) -> None:
+    for _ in range(20):
+        await finished(store, "tokn " * 500)
+    counted = (await store.usage()).bytes
+    ids = [each.id for each in await store.stalest(limit=20)]
+    real = sum([await store.footprint(stream_id) for stream_id in ids])
+    assert 0.5 * counted < real < 1.1 * counted
+    keeper = budget(store)
+    await keeper.look()
+
+
+@pytest.mark.parametrize(
+    ("used", "maxmemory", "expected"),
+    [(30, 0, 100), (30, 1000, 100), (30, 80, 70), (30, 15, 5), (30, 5, 0)],
+    ids=["no maxmemory", "plenty", "less than the budget", "little", "none"],
+)
+def test_the_limit_is_what_redis_can_give(used: int, maxmemory: int, expected: int) -> None:
+    found = limit_bytes(settings(max_total_bytes=100), Usage(bytes=20), Server(used, maxmemory, "noeviction"))
+    assert found == expected
+
+
+def test_tombstones_stand_less_long_when_streams_come_fast() -> None:
+    values, churn = settings(max_total_bytes=MIB, tombstone_s=86_400), Churn()
+    assert churn.tombstone_ms(values) == 86_400_000
+    churn.note(0, 0)
+    churn.note(100, 10)
+    assert churn.tombstone_ms(values) == pytest.approx(819_000, rel=0.01)
+    assert settings(max_total_bytes=10_000 * MIB).retention.tombstone_ms == churn.tombstone_ms(
+        settings(max_total_bytes=10_000 * MIB)
+    )
+
+
+async def test_admission_counts_what_it_let_in(any_store: Store) -> None:
+    await create(any_store)
+    held = (await any_store.usage()).bytes
+    admission = Admission(any_store, settings(max_total_bytes=held + 3 * (SHARE + 100)))
+    for _ in range(3):
+        await admission.admit("acme", 100)
+    with pytest.raises(MemoryPressure) as refused:
+        await admission.admit("acme", 100)
+    assert refused.value.retry_after_s is not None
+    assert 1 <= refused.value.retry_after_s <= 3
+
+
+async def test_admission_of_a_tenant(any_store: Store) -> None:
+    admission = Admission(any_store, settings(max_tenant_bytes=2 * SHARE))
+    await admission.admit("one", 100)
+    with pytest.raises(MemoryPressure):
+        await admission.admit("one", 100 + SHARE)
+    await admission.admit("two", 100)
