@@ -159,9 +159,11 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
 
 
 def _of_log(known: Known) -> Iterator[Violation]:
+    if known.may_be_gone:
+        return  # somebody took away some or all of its keys; what its readers are told is another matter
     if known.log.exists:
         yield from known.log.violations(known.oracle)
-    elif not known.may_be_gone and not known.may_be_lost:
+    elif not known.may_be_lost:
         yield Violation(6, "the stream is gone, and nobody took it away", None, known.log.record)
 
 

@@ -103,8 +103,9 @@ class ChaosReader:
 
     def _take(self, event_id: str | None, data: dict[str, Any], edge: EdgeMember) -> None:
         self._note(Received, edge, event_id, data)
-        self.begun.set()
-        self.cursor = event_id or self.cursor
+        if event_id is not None:
+            self.cursor = event_id
+            self.begun.set()
         if data["type"] == "error" and event_id is None:
             self.outcome = "gone"
         elif data["type"] in TERMINAL:

@@ -169,11 +169,11 @@ async def test_fifty_readers_that_come_and_go_at_random_miss_nothing_and_get_not
     async def read(seed: int) -> History:
         chance = random.Random(seed)
         await asyncio.sleep(chance.uniform(0, 7))  # some come at once, some late, some after the end
-        return await follow(ports, stream_id, chance=chance, wires=(SSE, NDJSON), patience=60)
+        return await follow(ports, stream_id, chance=chance, wires=(SSE, NDJSON), patience=400)
 
     histories = await asyncio.gather(*map(read, range(READERS)))
     for seed, history in enumerate(histories):
         assert history.spoken() == expected(script), f"seed {seed}"
         assert history.ending == histories[0].ending
         assert not history.resets
-    assert sum(history.connections for history in histories) > 5 * READERS
+    assert sum(history.connections for history in histories) > 2 * READERS

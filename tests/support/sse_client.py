@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -435,7 +436,7 @@ async def follow(
 ) -> History:
     """Read a stream to its end over any number of connections, each to a random one of `ports`.
 
-    With `patience` a connection is dropped after about that many events, in the middle of whatever is under way.
+    With `patience` a connection is dropped after about that many units, in the middle of whatever is under way.
     """
     chance = chance or random.Random(stream_id)
     history = history or History(stream_id)
@@ -451,7 +452,7 @@ async def follow(
 
 async def _read_once(port: int, history: History, chance: random.Random, wire: str, patience: float) -> None:
     path, headers = _resuming(history, chance)
-    left = round(chance.expovariate(1 / patience)) + 1 if patience else -1
+    enough = history.units + chance.expovariate(1 / patience) if patience else inf
     async with opened(port, "GET", path, headers=headers | {"accept": wire}) as answer:
         if answer.status == 503:
             return
@@ -461,8 +462,7 @@ async def _read_once(port: int, history: History, chance: random.Random, wire: s
         history.reconnect = None
         async for item in answer.items():
             history.take(item)
-            left -= 1
-            if left == 0:
+            if history.units > enough:
                 return
 
 

@@ -110,7 +110,7 @@ class Rig:
         return Process("asgi", agent.pid, _reachable(port))
 
     def worker(self, **settings: object) -> Process:
-        """A worker. It has no port; it is ready when it has taken its first job. Told to stop, it hands over at once."""
+        """A worker. It has no port, and is ready with its first job. Told to stop, it hands over at once."""
         environment = self.environment(worker_drain_s=0.1, **settings)
         return self.start("worker", tailrace_command("worker"), 0, environment=environment)
 

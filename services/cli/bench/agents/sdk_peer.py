@@ -1,11 +1,12 @@
 """Reads completions with the OpenAI SDK and does nothing with them: what a worker written with it would pay at least.
 
 Specification: `base_url`, `streams`. Says `{"begun"}` when all have brought a chunk; `mark` and `report` answer how
-many `chunks` came so far.
+many `chunks` came so far, at what `cpu_s`: a loop that is busy answers late, so both are of one moment.
 """
 
 import asyncio
 import sys
+import time
 
 from openai import AsyncOpenAI
 
@@ -52,7 +53,7 @@ async def _serve(base_url: str, streams: int) -> None:
         await reader.begun(streams)
         say({"begun": streams})
         while await words.readline():
-            say({"chunks": reader.chunks})
+            say({"chunks": reader.chunks, "cpu_s": time.process_time()})
 
 
 def _main() -> None:

@@ -71,10 +71,11 @@ def _sdk(options: Options) -> Row:
 
 
 def _read(agent: Agent, options: Options) -> dict[str, float]:
-    before, used, began = agent.ask("mark")["chunks"], cpu_s([agent.pid]), time.monotonic()
+    before, began = agent.ask("mark"), time.monotonic()
     time.sleep(options.seconds)
-    spent, chunks = cpu_s([agent.pid]) - used, agent.ask("report")["chunks"] - before
-    return {"chunks_per_s": chunks / (time.monotonic() - began)} | _per_chunk({"worker": spent}, chunks)
+    after, lasted = agent.ask("report", timeout_s=_START_S), time.monotonic() - began
+    chunks = after["chunks"] - before["chunks"]
+    return {"chunks_per_s": chunks / lasted} | _per_chunk({"worker": after["cpu_s"] - before["cpu_s"]}, chunks)
 
 
 def _per_chunk(spent: dict[str, float], chunks: float) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.cli.bench.options import Options
-from services.cli.bench.result import Result, Row, at_least, at_most, medians, ratio
+from services.cli.bench.result import Result, Row, at_least, at_most, medians
 from services.cli.bench.rig import Rig
 from services.cli.bench.usage import cpu_s
 
@@ -30,7 +30,7 @@ def run(options: Options) -> Result:
             before = {name: cpu_s(pids) for name, pids in processes.items()}
             figures: dict[str, float] = storm.ask(f"cut {edge.port}", timeout_s=_STORM_S)
             used = {f"{name}_s": cpu_s(pids) - before[name] for name, pids in processes.items()}
-            return figures | used | {"per_s_and_core": ratio(readers, used["edge_s"])}
+            return figures | used | {"per_s_and_core": readers / max(used["edge_s"], 0.01)}
 
         row = Row(f"{readers} readers of {streams} streams", "tailrace", medians(options.runs, cut))
     checks = [

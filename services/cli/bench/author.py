@@ -1,0 +1,89 @@
+"""Writes streams from this process with the worker's own parts: writer, appender, compactor. No provider, no job."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from services.worker.appender import Appender
+from services.worker.budget import Budget
+from services.worker.compactor import Compactor
+from services.worker.writer import Writer
+from shared import events
+from shared.keys import Keyspace, new_id
+from shared.redis_client import open_client
+from shared.redis_store import RedisStore
+from shared.settings import Settings
+from shared.store import Claim, Claimed, NewStream
+from shared.telemetry import Metrics
+
+__all__ = ("TENANT", "Author", "opened_author")
+
+# Whose streams an edge without authentication shows.
+TENANT: Final = "public"
+_NONCE: Final = "0badcafe"
+_HOUR_MS: Final = 3_600_000
+_REQUEST: Final = b'{"model":"bench","messages":[{"role":"user","content":"hi"}]}'
+_FOLD_PAUSE_S: Final = 0.01
+
+
+class Author:
+    """Begins streams, and ends them. Whoever wants them folded afterwards says so."""
+
+    def __init__(self, store: RedisStore, settings: Settings) -> None:
+        metrics = Metrics.on(CollectorRegistry())
+        self.store = store
+        self.settings = settings
+        self.compactor = Compactor(store, settings, metrics)
+        self.appender = Appender(store, self.compactor, settings, metrics)
+        self.budget = Budget(store, settings, metrics)
+
+    def __repr__(self) -> str:
+        return f"<Author {self.appender!r}>"
+
+    async def begin(self) -> Writer:
+        """A new stream with this process as its writer."""
+        new = NewStream(new_id(buckets=self.settings.buckets), TENANT, "bench", _REQUEST, digest="0" * 64)
+        await self.store.create(new, self.settings.retention)
+        claim = Claim(_NONCE, "host-1:12345:abcd", _HOUR_MS, provider="bench")
+        claimed = await self.store.claim(new.id, claim, self.settings.retention)
+        assert isinstance(claimed, Claimed)
+        return self.appender.open(new.id, attempt=claimed.attempt, nonce=_NONCE, tail=claimed.keep)
+
+    async def say(self, writer: Writer, text: str) -> None:
+        """One delta, acknowledged before the next can join it: as a provider's tokens come, one by one."""
+        writer.add([events.delta("text", text)])
+        await writer.flushed()
+
+    async def end(self, writer: Writer) -> None:
+        writer.add([events.done("stop")])
+        await writer.flushed()
+
+    async def folded(self, stream_ids: Sequence[str]) -> None:
+        """Wait until finished streams are folded completely."""
+        left = list(stream_ids)
+        while left:
+            await self.budget.tidy()
+            metas = [await self.store.meta(stream_id) for stream_id in left]
+            left = [meta.id for meta in metas if meta and meta.folded < meta.tail - 1]
+            if left:
+                await asyncio.sleep(_FOLD_PAUSE_S)
+
+
+@asynccontextmanager
+async def opened_author(redis_url: str, **settings: Any) -> AsyncIterator[Author]:
+    """An author whose appender and compactor run until the end of the block."""
+    given: dict[str, Any] = {"redis_url": redis_url, "fold_after_s": 0.001} | settings
+    values = Settings.model_construct(**given)
+    store = RedisStore(open_client(redis_url), Keyspace())
+    author = Author(store, values)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part.run()) for part in (author.appender, author.compactor)]
+            yield author
+            for task in tasks:
+                task.cancel()
+    finally:
+        await store.aclose()
