@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from functools import lru_cache
 from typing import Final
 
 __all__ = ("ID_CHARS", "Keyspace", "bucket_of", "derived_id", "is_stream_id", "new_id")
@@ -89,17 +90,23 @@ class Keyspace:
         """Pub/sub channel that nudges workers to look at a cancel flag. The flag in meta is the truth."""
         return f"{self.prefix}:cancels"
 
-    def of_stream(self, stream_id: str) -> list[str]:
+    def of_stream(self, stream_id: str) -> tuple[str, ...]:
         """The keys every store function is given, in the order its Lua names them."""
-        bucket = bucket_of(stream_id)
-        return [
-            self.stream(stream_id),
-            self.blocks(stream_id),
-            self.meta(stream_id),
-            self.request(stream_id),
-            self.tombstone(stream_id),
-            self.leases(bucket),
-            self.recent(bucket),
-            self.usage(bucket),
-            self.chores(bucket),
-        ]
+        return _of_stream(self.prefix, stream_id)
+
+
+# A busy stream asks for its keys fifty times a second.
+@lru_cache(maxsize=4096)
+def _of_stream(prefix: str, stream_id: str) -> tuple[str, ...]:
+    keys, bucket = Keyspace(prefix), bucket_of(stream_id)
+    return (
+        keys.stream(stream_id),
+        keys.blocks(stream_id),
+        keys.meta(stream_id),
+        keys.request(stream_id),
+        keys.tombstone(stream_id),
+        keys.leases(bucket),
+        keys.recent(bucket),
+        keys.usage(bucket),
+        keys.chores(bucket),
+    )

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     free_share: float = Field(0.2, ge=0, lt=1, description="Share of a byte budget that an eviction makes free.")
     budget_s: Seconds = Field(1, description="How often each worker looks after memory: folds, expires, evicts.")
     fold_bytes: Bytes = Field(
-        8 * 1024, description="Single entries of a live stream from which its writer folds them into a block."
+        3 * 1024, description="Single entries of a live stream from which its writer folds them into a block."
     )
     block_bytes: Bytes = Field(
         1_000_000, le=4_000_000, description="Largest block; what a late reader gets in one event."

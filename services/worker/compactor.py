@@ -6,7 +6,7 @@ find, because its provider is faster than the folds are. Then its writer waits, 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from services.worker.writer import Writer
@@ -26,10 +26,13 @@ _TOO_MUCH_BYTES: Final = 1024 * 1024
 
 
 class Compactor:
-    """Compacts for writers until cancelled."""
+    """Compacts for writers until cancelled. `on_full` is told when the store has refused an append for want of room."""
 
-    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, metrics: Metrics, *, on_full: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
+        self._on_full = on_full
         self._settings = settings
         self._metrics = metrics
         self._wanted: dict[Writer, None] = {}
@@ -55,7 +58,9 @@ class Compactor:
                 case Appended():
                     self._want(writer)
                 case StoreError(code="store_full"):
-                    self._want(writer)  # under OOM a fold is allowed, and it makes room
+                    # Under OOM a fold is allowed, and it makes room; so does whoever evicts.
+                    self._want(writer)
+                    self._on_full()
         while urgent:
             self._wanted.update(dict.fromkeys(urgent[_MOST:]))
             urgent = [writer for writer in await self._compact(urgent[:_MOST]) if not writer.is_stopped]

@@ -154,7 +154,8 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         stack.push_async_callback(queue.aclose, close_connection_pool=True)
         session = await stack.enter_async_context(new_session())
         providers = [OpenAIProvider(each, session, environment=os.environ) for each in settings.providers]
-        compactor = Compactor(store, settings, metrics)
+        budget = Budget(store, settings, metrics)
+        compactor = Compactor(store, settings, metrics, on_full=budget.hurry)
         appender = Appender(store, compactor, settings, metrics)
         cancels = Cancels(store)
         heart = Heart(lambda: open_store(settings), settings)
@@ -174,7 +175,6 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         )
         puller = _Puller(name, jobs, queue, settings)
         sweeper = Sweeper(store, dispatcher, settings)
-        budget = Budget(store, settings, metrics)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(part.run()) for part in (appender, compactor, cancels, sweeper, budget, puller)]
         yield puller

@@ -46,6 +46,9 @@ QUICK: Final[dict[str, str | float]] = {
     "edge_drain_s": 3,
     "edge_heartbeat_s": 2,
     "store_stall_s": 25,
+    "fold_bytes": 512,
+    "block_bytes": 4096,
+    "fold_after_s": 1,
 }
 _PROVIDERS = """
 [[providers]]

@@ -11,7 +11,7 @@ from tests.sim.network import Link
 
 __all__ = ("Job", "Queue")
 
-_POLL_S = 0.02
+_PICK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Queue:
         self._chance = chance
         self._names: set[str] = set()
         self._jobs: list[Job] = []
+        self._arrived = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Queue {len(self._jobs)} jobs>"
@@ -36,18 +37,22 @@ class Queue:
         if name in self._names or self._chance.random() < self.loss:
             return
         self._names.add(name)
-        self._jobs.append(job)
+        self.put_back(job)
 
     def put_back(self, job: Job) -> None:
-        self._jobs.insert(0, job)
+        self._jobs.append(job)
+        self._arrived.set()
 
     async def take(self, link: Link) -> Job:
         """The next job for this worker; a dead or frozen one takes none."""
         while True:
-            await asyncio.sleep(_POLL_S)
+            await self._arrived.wait()
+            # Whoever is first gets it; the dead and the frozen never are.
+            await asyncio.sleep(_PICK_S * self._chance.random())
             await link.alive()
             if self._jobs:
                 return self._jobs.pop(0)
+            self._arrived.clear()
 
     def dispatcher(self, link: Link) -> ArqDispatcher:
         return cast("ArqDispatcher", _Dispatcher(self, link))

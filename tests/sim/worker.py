@@ -5,7 +5,9 @@ import logging
 from collections.abc import Sequence
 
 from services.worker.appender import Appender
+from services.worker.budget import Budget
 from services.worker.cancels import Cancels
+from services.worker.compactor import Compactor
 from services.worker.compactor import Compactor
 from services.worker.dispatcher import ArqDispatcher
 from services.worker.heart import Heart
@@ -40,6 +42,7 @@ class SimWorker:
         self._heart = _LoopHeart(lambda: link.store, settings)
         dispatcher: ArqDispatcher = queue.dispatcher(link)
         self._sweeper = Sweeper(link.store, dispatcher, settings)
+        self._budget = Budget(link.store, settings, metrics)
         self._jobs = Jobs(
             name=link.name,
             store=link.store,

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cache
-from itertools import count
 from typing import Any
 from unittest import mock
 
@@ -17,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.edge.reader import Reader
 from services.edge.schemas import CreateStream
 from services.worker.provider import Provider
-from shared.errors import StoreError, TailraceError
+from shared.errors import Draining, MemoryPressure, StoreError, TailraceError
 from shared.memory_streams import Moment
 from shared.position import START
 from shared.settings import ProviderSettings, Settings
@@ -38,6 +37,7 @@ __all__ = ("simulate",)
 _PATIENCE_S = 60.0
 _EVERYTHING = 1_000_000
 _REPLACED_AFTER_S = 0.5
+_PLENTY_BYTES = 1_000_000
 
 
 def simulate(schedule: Schedule) -> Sequence[Record]:
@@ -54,12 +54,13 @@ class _World:
     def __init__(self, loop: VirtualLoop, schedule: Schedule) -> None:
         self._loop = loop
         self._schedule = schedule
+        self._settings = _settings(schedule.max_stream_bytes)
         self._chance = random.Random(schedule.seed)
         self._network = Network(loop, self._own_chance(), delay_s=schedule.delay_s)
         self._queue = Queue(self._own_chance())
         self._history = History(lambda: round(loop.time() * 1e9))
         self._provider = SimProvider(
-            _settings().providers[0], self._own_chance(), pace_s=schedule.pace_s, failing=schedule.provider_failing
+            self._settings.providers[0], self._own_chance(), pace_s=schedule.pace_s, failing=schedule.provider_failing
         )
         self._workers: list[SimWorker] = []
         self._edges: list[SimEdge] = []
@@ -154,7 +155,7 @@ class _World:
             return False
         self._start_edge()
         edge.drain()
-        await asyncio.sleep(_settings().edge_drain_s)
+        await asyncio.sleep(self._settings.edge_drain_s)
         edge.kill()
         return True
 
@@ -233,13 +234,13 @@ class _World:
     def _start_worker(self) -> None:
         providers: list[Provider] = [self._provider, self._provider]
         link = self._network.link(self._name("worker"))
-        worker = SimWorker(link, self._queue, providers, settings=_settings(), metrics=_metrics())
+        worker = SimWorker(link, self._queue, providers, settings=self._settings, metrics=_metrics())
         self._workers.append(worker)
         self._tasks.append(self._loop.create_task(worker.run()))
 
     def _start_edge(self) -> None:
         link = self._network.link(self._name("edge"))
-        edge = SimEdge(link, self._queue, self._own_chance(), settings=_settings(), metrics=_metrics())
+        edge = SimEdge(link, self._queue, self._own_chance(), settings=self._settings, metrics=_metrics())
         self._edges.append(edge)
         self._tasks.append(self._loop.create_task(edge.run()))
 
@@ -258,7 +259,7 @@ class _World:
                         CALLER, wanted, raw=plan.script.key.encode(), idempotency_key=plan.script.key
                     )
                 break
-            except (StoreError, TimeoutError, IndexError):
+            except (StoreError, MemoryPressure, Draining, TimeoutError, IndexError):
                 await asyncio.sleep(0.1)
         if made.id not in self._streams:
             self._streams.append(made.id)
@@ -341,20 +342,31 @@ def _data(line: bytes) -> dict[str, Any]:
     return data
 
 
+class _Numbered:
+    """Numbers for objects in the order in which they are first asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, object]] = {}
+
+    def number(self, each: object) -> int:
+        # The object is kept too, or its address could be given to another one.
+        return self._known.setdefault(id(each), (len(self._known), each))[0]
+
+
 @contextlib.contextmanager
 def _made_up(loop: VirtualLoop, seed: int) -> Iterator[None]:
     """Clock and chance of the standard library come from the schedule.
 
     Sets of readers are in the order of their hashes, which are addresses by default; numbers make them repeat themselves.
     """
-    chance, state, numbers = random.Random(seed), random.getstate(), count()
+    chance, state, numbered = random.Random(seed), random.getstate(), _Numbered()
     random.seed(seed)
     try:
         with (
             mock.patch.object(time, "monotonic", loop.time),
             mock.patch.object(secrets, "token_hex", lambda n: chance.randbytes(n).hex()),
             mock.patch.object(secrets, "token_bytes", chance.randbytes),
-            mock.patch.object(Reader, "__hash__", lambda reader: vars(reader).setdefault("number", next(numbers))),
+            mock.patch.object(Reader, "__hash__", lambda reader: numbered.number(reader)),
         ):
             yield
     finally:
@@ -362,7 +374,7 @@ def _made_up(loop: VirtualLoop, seed: int) -> Iterator[None]:
 
 
 @cache
-def _settings() -> Settings:
+def _settings(max_stream_bytes: int = _PLENTY_BYTES) -> Settings:
     """Everything a hundred times as often as in the world, or a schedule would need too many steps."""
     provider = ProviderSettings(name="sim", base_url="http://sim", models=["scripted"], continuation="prefill")
     return Settings(
@@ -378,6 +390,12 @@ def _settings() -> Settings:
         tail_pace_s=0.03,
         send_timeout_s=5,
         retry_ms=50,
+        max_stream_bytes=max_stream_bytes,
+        fold_bytes=100,
+        block_bytes=400,
+        fold_after_s=0.5,
+        budget_s=0.7,
+        recount_s=5,
         providers=[provider],
     )
 

@@ -36,9 +36,9 @@ class Author:
         metrics = Metrics.on(CollectorRegistry())
         self.store = store
         self.settings = settings
-        self.compactor = Compactor(store, settings, metrics)
-        self.appender = Appender(store, self.compactor, settings, metrics)
         self.budget = Budget(store, settings, metrics)
+        self.compactor = Compactor(store, settings, metrics, on_full=self.budget.hurry)
+        self.appender = Appender(store, self.compactor, settings, metrics)
 
     def __repr__(self) -> str:
         return f"<Author {self.appender!r}>"
@@ -47,10 +47,14 @@ class Author:
         """A new stream with this process as its writer."""
         new = NewStream(new_id(buckets=self.settings.buckets), TENANT, "bench", _REQUEST, digest="0" * 64)
         await self.store.create(new, self.settings.retention)
+        return await self.adopt(new.id)
+
+    async def adopt(self, stream_id: str) -> Writer:
+        """Become the writer of a stream that an edge has created."""
         claim = Claim(_NONCE, "host-1:12345:abcd", _HOUR_MS, provider="bench")
-        claimed = await self.store.claim(new.id, claim, self.settings.retention)
+        claimed = await self.store.claim(stream_id, claim, self.settings.retention)
         assert isinstance(claimed, Claimed)
-        return self.appender.open(new.id, attempt=claimed.attempt, nonce=_NONCE, tail=claimed.keep)
+        return self.appender.open(stream_id, attempt=claimed.attempt, nonce=_NONCE, tail=claimed.keep)
 
     async def say(self, writer: Writer, text: str) -> None:
         """One delta, acknowledged before the next can join it: as a provider's tokens come, one by one."""

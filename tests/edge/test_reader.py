@@ -1,0 +1,239 @@
+"""The reader, the hub and the tail over a store in memory: what takes luck to meet on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.edge.hub import Hub
+from services.edge.outlet import Disconnected, Headers
+from services.edge.reader import Reader
+from services.edge.tail import Tail
+from services.edge.wire import SSE
+from shared import events
+from shared.errors import StoreUnavailable
+from shared.events import LogEntry
+from shared.memory_store import MemoryStore
+from shared.position import START, EventId, Position
+from shared.settings import Settings
+from shared.store import Snapshot, Tailer
+from shared.telemetry import Metrics
+from tests.support.sse_client import History, Item, SseParser
+from tests.support.streams import ALL, append, begin, claim, nonce, texts, write
+from tests.support.waiting import eventually
+
+__all__ = ()
+
+BEGINNING = EventId(START, None)
+
+
+class Page:
+    """An outlet that keeps what it is given and never stalls."""
+
+    can_write = True
+
+    def __init__(self) -> None:
+        self.raw = b""
+        self.is_complete = False
+        self.is_cut = False
+        self.is_lost = False
+
+    async def start(self, headers: Headers) -> None:
+        return None
+
+    async def ready(self) -> None:
+        if self.is_lost:
+            raise Disconnected
+
+    async def send(self, payload: bytes) -> None:
+        await self.ready()
+        self.raw += payload
+
+    def write(self, chunked: bytes) -> None:
+        size, _, rest = chunked.partition(b"\r\n")
+        self.raw += rest[: int(size, 16)]
+
+    async def end(self) -> None:
+        self.is_complete = True
+
+    async def cut(self) -> None:
+        self.is_cut = True
+
+    def abort(self) -> None:
+        self.is_lost = True
+
+    def release(self) -> None:
+        return None
+
+    @property
+    def items(self) -> list[Item]:
+        return SseParser().feed(self.raw)
+
+    @property
+    def history(self) -> History:
+        history = History()
+        for item in self.items:
+            history.take(item)
+        return history
+
+
+class FailingStore(MemoryStore):
+    """A store that cannot answer reads while `is_down`, and counts them."""
+
+    is_down = False
+    reads = 0
+
+    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
+        self.reads += 1
+        if self.is_down:
+            raise StoreUnavailable
+        return await super().read(stream_id, after, limit=limit)
+
+
+@asynccontextmanager
+async def running_hub(store: MemoryStore, **settings: object) -> AsyncIterator[Hub]:
+    chosen = Settings.model_validate({"edge_heartbeat_s": 0.2, "retry_ms": 50} | settings)
+    hub = Hub(store, chosen, Metrics.on(CollectorRegistry()))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part.run()) for part in (hub, Tail(hub, chosen))]
+        try:
+            yield hub
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def snapshot_of(store: MemoryStore, stream_id: str, after: Position = START, *, limit: int = ALL) -> Snapshot:
+    snapshot = await store.read(stream_id, after, limit=limit)
+    assert snapshot is not None
+    return snapshot
+
+
+def reader_of(hub: Hub, snapshot: Snapshot, cursor: EventId = BEGINNING) -> Reader:
+    return Reader(hub, snapshot, cursor, wire=SSE, is_fresh=False)
+
+
+def at(offset: int, attempt: int = 1) -> EventId:
+    return EventId(Position(attempt, offset), nonce(attempt))
+
+
+async def test_a_reader_that_comes_while_the_edge_goes_is_sent_on_at_once() -> None:
+    store, page = MemoryStore(), Page()
+    stream_id = await begin(store)
+    await write(store, stream_id, "something")
+    async with running_hub(store) as hub:
+        await hub.drain(0.1)
+        await reader_of(hub, await snapshot_of(store, stream_id)).run(page)
+        assert not hub.readers
+    assert page.history.reconnect is not None
+    assert page.is_cut
+    assert not page.is_complete
+
+
+async def test_draining_without_readers_takes_no_time() -> None:
+    async with running_hub(MemoryStore()) as hub, asyncio.timeout(1):
+        await hub.drain(60)
+
+
+async def test_a_reader_goes_on_when_redis_has_lost_the_end_it_was_opened_with() -> None:
+    """Opened on a finished stream, the second page finds it running: no busy loop, and the new end arrives."""
+    store, lost = FailingStore(), MemoryStore()
+    stream_id = await begin(store)
+    tail = await write(store, stream_id, "abc", "def")
+    await begin(lost, stream_id=stream_id)
+    await append(lost, stream_id, [*texts("abc", "def", "ghi"), events.done("stop")])
+    ended = await snapshot_of(lost, stream_id)
+    page = Page()
+    async with running_hub(store) as hub, asyncio.timeout(10):
+        reader = reader_of(hub, Snapshot(ended.meta, ended.entries[:3]))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.run(page))
+            await eventually(lambda: holds(page, "abcdef"))
+            reads = store.reads
+            await append(store, stream_id, [*texts("xyz"), events.done("stop")], tail=tail)
+        assert store.reads - reads < 5
+    assert (page.history.text(), page.is_complete) == ("abcdefxyz", True)
+
+
+async def holds(page: Page, text: str) -> bool:
+    return page.history.text() == text
+
+
+async def test_a_reader_is_kept_warm_while_the_store_is_down() -> None:
+    store, page = FailingStore(), Page()
+    stream_id = await begin(store)
+    await append(store, stream_id, [*texts("abc", "def"), events.done("stop")])
+    whole = await snapshot_of(store, stream_id)
+    async with running_hub(store) as hub, asyncio.timeout(10), asyncio.TaskGroup() as group:
+        store.is_down = True
+        running = group.create_task(reader_of(hub, Snapshot(whole.meta, whole.entries[:2])).run(page))
+        await eventually(lambda: has_heartbeats(page, 3))
+        assert not running.done()
+        store.is_down = False
+    assert (page.history.text(), page.is_complete) == ("abcdef", True)
+
+
+async def test_a_reader_that_has_to_start_over_is_kept_warm_while_the_store_is_down() -> None:
+    store, page = FailingStore(), Page()
+    stream_id = await begin(store, lease_ms=-1000)
+    await write(store, stream_id, "abc", "def")
+    await claim(store, stream_id, 2)
+    await append(store, stream_id, [*texts("new"), events.done("stop")], number=2)
+    held = await snapshot_of(store, stream_id, Position(1, 6))
+    async with running_hub(store) as hub, asyncio.timeout(10), asyncio.TaskGroup() as group:
+        store.is_down = True
+        running = group.create_task(reader_of(hub, held, at(6)).run(page))
+        await eventually(lambda: has_heartbeats(page, 3))
+        assert not running.done()
+        store.is_down = False
+    assert (page.history.resets, page.history.text(), page.is_complete) == (["new_attempt"], "new", True)
+
+
+async def has_heartbeats(page: Page, number: int) -> bool:
+    return page.raw.count(b": hb") >= number
+
+
+class Stumbling:
+    """A tailer that fails in a way nobody thought of, now and then."""
+
+    def __init__(self, real: Tailer) -> None:
+        self._real = real
+        self._reads = 0
+
+    async def read(
+        self, cursors: Mapping[str, Position], *, count: int, block_ms: int | None
+    ) -> Mapping[str, Sequence[LogEntry]]:
+        self._reads += 1
+        if self._reads % 3 == 0:
+            raise RuntimeError("nobody thought of this")
+        return await self._real.read(cursors, count=count, block_ms=min(block_ms or 0, 20) or None)
+
+    async def interrupt(self) -> None:
+        await self._real.interrupt()
+
+    async def aclose(self) -> None:
+        await self._real.aclose()
+
+
+class StumblingStore(MemoryStore):
+    def tailer(self) -> Tailer:
+        return Stumbling(super().tailer())
+
+
+async def test_a_bug_in_a_read_does_not_end_the_tail(caplog: pytest.LogCaptureFixture) -> None:
+    store, page = StumblingStore(), Page()
+    stream_id = await begin(store)
+    async with running_hub(store) as hub, asyncio.timeout(20):
+        reader = reader_of(hub, await snapshot_of(store, stream_id))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.run(page))
+            tail = 0
+            for number in range(10):
+                tail = await write(store, stream_id, f"{number} ", tail=tail)
+                said = "".join(f"{n} " for n in range(number + 1))
+                await eventually(lambda said=said: holds(page, said))  # type: ignore[misc]
+            await append(store, stream_id, [events.done("stop")], tail=tail)
+    assert page.is_complete
+    assert "nobody thought of this" in caplog.text

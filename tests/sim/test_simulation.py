@@ -1,0 +1,56 @@
+"""A fixed number of schedules in every test run; thousands more with `python -m tests.sim --seed N --count 10000`."""
+
+import asyncio
+
+import pytest
+
+from tests.sim.__main__ import try_seeds
+from tests.sim.clockwork import NothingLeft, VirtualLoop
+from tests.sim.schedule import FAULTS, Schedule
+from tests.sim.world import simulate
+from tests.support.history import Received
+
+__all__ = ()
+
+_PIECES = 8
+_SEEDS = 75
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("piece", range(_PIECES))
+def test_no_schedule_breaks_a_promise(piece: int) -> None:
+    tally = try_seeds(range(piece * _SEEDS, (piece + 1) * _SEEDS))
+    assert tally.broken == {}, "run one again with: python -m tests.sim --count 1 --seed " + str(min(tally.broken))
+    assert tally.schedules == _SEEDS
+    assert sum(tally.faults.values()) > _SEEDS / 2
+
+
+def test_every_kind_of_fault_is_planned() -> None:
+    planned = {fault.fault for seed in range(200) for fault in Schedule.of(seed).faults}
+    assert planned == set(FAULTS)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_seed_repeats_itself(seed: int) -> None:
+    """Readers see the same events at the same times; only who comes first within one instant is left open."""
+    once, again = (
+        sorted((r.at_ns, r.reader, r.id or "", str(r.data)) for r in simulate(Schedule.of(seed)) if isinstance(r, Received))
+        for _ in range(2)
+    )
+    assert once == again
+
+
+def test_an_hour_passes_at_once() -> None:
+    loop = VirtualLoop()
+    began = loop.time()
+    loop.run_until_complete(asyncio.sleep(3600))
+    assert loop.time() - began == pytest.approx(3600)
+    loop.close()
+
+
+def test_waiting_for_nobody_is_an_error_and_not_for_ever() -> None:
+    loop = VirtualLoop()
+    with pytest.raises(NothingLeft):
+        loop.run_until_complete(loop.create_future())
+    loop.close()
