@@ -11,10 +11,11 @@ from shared.memory_stream import Block, MemoryStream, Part
 from shared.position import Position
 from shared.store import Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over
 
-__all__ = ("ENTRY_OVERHEAD", "STREAM_OVERHEAD", "compact")
+__all__ = ("ENTRY_OVERHEAD", "STREAM_OVERHEAD", "compact", "counted")
 
 ENTRY_OVERHEAD: Final = 16
 STREAM_OVERHEAD: Final = 4096
+_LIVE_OVERHEAD: Final = 4096
 _BLOCK_OVERHEAD, _PART_OVERHEAD = 64, 16
 # A folded stream is taken away by the sweeper; if there is none, this much later by itself.
 _BACKSTOP_MS = 60_000
@@ -78,6 +79,12 @@ class _Gathered:
     end: Position | None = None
     freed: int = 0
     more: bool = False
+
+
+def counted(stream: MemoryStream) -> int:
+    """The stream's part of the sums."""
+    share = STREAM_OVERHEAD if is_over(stream.text("status")) else STREAM_OVERHEAD + _LIVE_OVERHEAD
+    return stream.number("settled") + share
 
 
 def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> CompactReply:
@@ -149,7 +156,7 @@ def _write_block(stream: MemoryStream, gathered: _Gathered, end: Position, *, is
     for block in reversed(stream.blocks):
         parts += len(block.parts)
         held = _bytes_of(block.parts)
-        if size + held > most_bytes or (held > size and not is_last) or parts > _PARTS_MOST:
+        if size + held > most_bytes or (held > 2 * size and not is_last) or parts > _PARTS_MOST:
             break
         older.insert(0, block)
         size, joined, start = size + held, joined + held, block.start
@@ -178,4 +185,5 @@ def _trim(stream: MemoryStream, over_bytes: int) -> int:
 
 
 def _bytes_of(parts: Sequence[Part]) -> int:
-    return _BLOCK_OVERHEAD + sum(_PART_OVERHEAD + len(value) for _, value in parts)
+    values = sum(len(value) for _, value in parts)
+    return _BLOCK_OVERHEAD + len(parts) * _PART_OVERHEAD + values + values // 8

@@ -127,8 +127,9 @@ class MemoryStore:
     async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[Stalest]:
         return self.streams.stalest(limit=limit, place=place)
 
-    async def usage(self) -> Usage:
-        return usage_sum(self.streams.usage_by_bucket().values())
+    async def usage(self, *, buckets: int = 256) -> Usage:
+        found = self.streams.usage_by_bucket()
+        return usage_sum(usage for bucket, usage in found.items() if int(bucket, 16) < buckets)
 
     async def usage_by_bucket(self) -> Mapping[str, Usage]:
         return self.streams.usage_by_bucket()

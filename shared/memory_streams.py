@@ -10,7 +10,7 @@ from shared import memory_functions as functions
 from shared.events import Event, LogEntry
 from shared.keys import bucket_of
 from shared.listing import ListingCursor, matches
-from shared.memory_compaction import STREAM_OVERHEAD, compact
+from shared.memory_compaction import STREAM_OVERHEAD, compact, counted
 from shared.memory_stream import MemoryStream, Version
 from shared.position import Position
 from shared.store import (
@@ -181,12 +181,12 @@ class MemoryStreams:
     def tenants(self) -> Mapping[str, int]:
         sums: Counter[str] = Counter()
         for stream in self._present():
-            sums[stream.text("tenant")] += stream.number("settled") + STREAM_OVERHEAD
+            sums[stream.text("tenant")] += counted(stream)
         return sums
 
     def recount(self, bucket: str, *, limit: int) -> Recount | None:
         """Nothing drifts in memory."""
-        sizes = [stream.number("settled") + STREAM_OVERHEAD for stream in self._present(bucket)]
+        sizes = [counted(stream) for stream in self._present(bucket)]
         if len(sizes) > limit:
             return None
         self._counts[bucket]["largest"] = max(sizes, default=0)
@@ -311,7 +311,7 @@ class MemoryStreams:
     def _usage_of(self, bucket: str, counts: Mapping[str, int]) -> Usage:
         held = self._present(bucket)
         return Usage(
-            bytes=sum(stream.number("settled") + STREAM_OVERHEAD for stream in held),
+            bytes=sum(counted(stream) for stream in held),
             blocks=sum(stream.blocks_bytes for stream in held),
             requests=sum(len(stream.request or b"") for stream in held),
             **counts,

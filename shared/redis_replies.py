@@ -97,12 +97,13 @@ def claim_reply(reply: Reply) -> ClaimReply:
     return cast("ClaimReply", _refusal(reply))
 
 
-def append_reply(reply: Reply) -> AppendReply:
-    match reply[0]:
-        case b"OK":
-            return Appended(int(reply[1]), reply[2] == b"1", int(reply[3]), int(reply[4]))
-        case b"TAIL":
-            return TailMismatch(int(reply[1]))
+def append_reply(reply: Reply | bytes) -> AppendReply:
+    """The good answer comes as one string, which is cheaper for Redis to make than a list; refusals as lists."""
+    if isinstance(reply, bytes):
+        _, tail, cancelling, held, unfolded = reply.split(b" ")
+        return Appended(int(tail), cancelling == b"1", int(held), int(unfolded))
+    if reply[0] == b"TAIL":
+        return TailMismatch(int(reply[1]))
     return cast("AppendReply", _refusal(reply))
 
 

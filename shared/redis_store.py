@@ -206,15 +206,18 @@ class RedisStore:
             if status is not None
         ]
 
-    async def usage(self) -> Usage:
-        return replies.usage_sum((await self.usage_by_bucket()).values())
+    async def usage(self, *, buckets: int = len(_BUCKETS)) -> Usage:
+        return replies.usage_sum((await self._usages(_BUCKETS[:buckets])).values())
 
     async def usage_by_bucket(self) -> Mapping[str, Usage]:
+        return await self._usages(_BUCKETS)
+
+    async def _usages(self, buckets: Sequence[str]) -> Mapping[str, Usage]:
         async with self._client.pipeline(transaction=False) as pipe:
-            for bucket in _BUCKETS:
+            for bucket in buckets:
                 pipe.hmget(self._keys.usage(bucket), list(replies.USAGE_FIELDS))
             answers = await self._execute(pipe)
-        pairs = zip(_BUCKETS, answers, strict=True)
+        pairs = zip(buckets, answers, strict=True)
         return {bucket: replies.usage_reply(raw) for bucket, raw in pairs if any(raw)}
 
     async def tenant_bytes(self, tenant: str) -> int:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, cast
 
+import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 
@@ -111,7 +112,8 @@ class RedisTailer:
 
 
 async def _converse(connection: Connection, command: Sequence[str | int]) -> Any:
-    await connection.send_command(*command)
+    # redis-py packs in Python: a fifth of an edge's CPU with 500 streams.
+    await connection.send_packed_command(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type]
     return await connection.read_response()
 
 

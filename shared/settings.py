@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -144,6 +144,9 @@ class Settings(BaseSettings):
         20, description="On SIGTERM, how long running streams may finish before they are handed over."
     )
 
+    worker_metrics_port: int | None = Field(None, ge=1, le=65535, description="Serve /metrics of a worker on this port.")
+    worker_metrics_host: str = Field("127.0.0.1", description="Address that goes with worker_metrics_port.")
+
     # Edge
     edge_host: str = Field("127.0.0.1", description="Address to listen on.")
     edge_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
@@ -198,6 +201,12 @@ class Settings(BaseSettings):
         path = Path(os.environ.get(CONFIG_VARIABLE, "tailrace.toml"))
         file = TomlConfigSettingsSource(settings_cls, toml_file=path)
         return init_settings, env_settings, file
+
+    @model_validator(mode="after")
+    def _leases_outlive_a_missed_heartbeat(self) -> Self:
+        if self.lease_s < 2 * self.heartbeat_s:
+            raise ValueError("lease_s must be at least twice heartbeat_s, or one lost heartbeat loses every stream")
+        return self
 
     @property
     def retention(self) -> Retention:

@@ -520,8 +520,8 @@ class Store(Protocol):
         """Streams in the order of their last access, the least recent first."""
         ...
 
-    async def usage(self) -> Usage:
-        """Sums over all buckets. They may lag behind live streams, and never by much (PROTOCOL.md, section 8)."""
+    async def usage(self, *, buckets: int = 256) -> Usage:
+        """Sums over all buckets, or the first so many. They may lag behind live streams (PROTOCOL.md, section 8)."""
         ...
 
     async def usage_by_bucket(self) -> Mapping[str, Usage]: ...

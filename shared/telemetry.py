@@ -185,7 +185,7 @@ class Metrics:
             append_batch_events=histogram("append_batch_events", "Events in one batch of appends.", _BATCH_BUCKETS),
             provider_chunks=counter("provider_chunks_total", "Events decoded from a provider.", "provider"),
             time_to_first_token=histogram(
-                "time_to_first_token_seconds", "From the claim of a stream to its first token.", _FIRST_TOKEN_BUCKETS_S
+                "time_to_first_token_seconds", "From asking a provider to its first token.", _FIRST_TOKEN_BUCKETS_S
             ),
             edge_readers=Gauge("tailrace_edge_readers", "Readers attached now, by wire.", ["wire"], registry=registry),
             events_delivered=counter("events_delivered_total", "Events handed to readers' transports.", "wire"),

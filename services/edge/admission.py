@@ -11,9 +11,10 @@ from shared.store import Store
 
 __all__ = ("Admission",)
 
-# How old a sample may be. In between every admitted stream counts with its request and the share of its keys.
-_SAMPLE_S: Final = 1.0
-_STREAM_BYTES: Final = 4096
+# How old a sample may be, and how old near the budget. In between every admitted stream counts with its request and the
+# share of its keys, but what is written meanwhile does not.
+_SAMPLE_S, _FRESH_SAMPLE_S = 1.0, 0.1
+_STREAM_BYTES: Final = 8192
 _RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
 # Tenants whose bytes are remembered; only asked for where a tenant's budget is set.
 _TENANTS: Final = 1000
@@ -51,20 +52,23 @@ class Admission:
             sample.bytes += wanted
 
     async def _sampled(self) -> _Sample:
-        if self._is_old(self._all):
-            self._all = _Sample(_now(), (await self._store.usage()).bytes)
+        if self._is_old(self._all, self._settings.max_total_bytes):
+            # New streams go into these buckets only. If there were more once, the evictors still count them.
+            usage = await self._store.usage(buckets=self._settings.buckets)
+            self._all = _Sample(_now(), usage.bytes)
         return self._all
 
     async def _sampled_tenant(self, tenant: str) -> _Sample:
         found = self._tenants.get(tenant)
-        if found is None or self._is_old(found):
+        if found is None or self._is_old(found, self._settings.max_tenant_bytes or self._settings.max_total_bytes):
             if len(self._tenants) >= _TENANTS:
                 self._tenants.clear()
             found = self._tenants[tenant] = _Sample(_now(), await self._store.tenant_bytes(tenant))
         return found
 
-    def _is_old(self, sample: _Sample) -> bool:
-        return _now() - sample.taken_at > _SAMPLE_S
+    def _is_old(self, sample: _Sample, budget: int) -> bool:
+        is_near = sample.bytes > budget * self._settings.soft_share * (1 - self._settings.free_share)
+        return _now() - sample.taken_at > (_FRESH_SAMPLE_S if is_near else _SAMPLE_S)
 
 
 def _now() -> float:

@@ -57,6 +57,10 @@ class Outlet(Protocol):
         """Drop the connection and whatever is on its way. An ASGI server can only be left to find out."""
         ...
 
+    async def drop(self) -> None:
+        """Abort, and see the connection closed: to the server it has then been the peer who left."""
+        ...
+
     def release(self) -> None:
         """The response is over, one way or another: have no further part in the connection."""
         ...
@@ -92,6 +96,9 @@ class AsgiOutlet:
 
     def abort(self) -> None:
         """ASGI has no word for it; the deadline of the send ends it."""
+
+    async def drop(self) -> None:
+        """See `abort`."""
 
     def release(self) -> None:
         """Nothing is held."""
@@ -153,6 +160,10 @@ class TransportOutlet:
 
     def abort(self) -> None:
         self._transport.abort()
+
+    async def drop(self) -> None:
+        self._transport.abort()
+        await self._connection.lost()
 
     def release(self) -> None:
         self._connection.watch(None)

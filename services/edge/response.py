@@ -42,10 +42,10 @@ class EventStream(Response):
                 await self._run_watched(outlet, receive)
             else:
                 await self._reader.run(outlet)
-        except SlowReader:
-            self._metrics.slow_readers_cut.inc()
-        except Disconnected:
-            return
+        except Disconnected as left:
+            if isinstance(left, SlowReader):
+                self._metrics.slow_readers_cut.inc()
+            await outlet.drop()
         finally:
             outlet.release()
 

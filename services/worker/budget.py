@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 # Calls of one pipeline: Redis does them one after the other, and everybody else waits for all of them.
 _BATCH: Final = 25
 _PAGE: Final = 250
-_LEAST_PAUSE_S: Final = 0.05
+# Between two looks: at least, and when an eviction may soon be needed.
+_LEAST_PAUSE_S, _TIGHT_PAUSE_S = 0.05, 0.15
 # Streams of a bucket up to which Redis may be held up by a recount, and those whose real memory is looked at.
 _RECOUNT_MOST: Final = 10_000
 _SAMPLE: Final = 5
@@ -54,11 +55,13 @@ class Budget:
         self._churn = Churn()
         self._policy = ""
         self._hurry = asyncio.Event()
+        self._is_tight = False
         self._recount_at = 0.0
 
     async def run(self) -> None:
         while True:
-            await self._pause(self._settings.budget_s * random.uniform(0.75, 1.25))
+            pause_s = _TIGHT_PAUSE_S if self._is_tight else self._settings.budget_s
+            await self._pause(min(pause_s, self._settings.budget_s) * random.uniform(0.75, 1.25))
             try:
                 await self.look()
             except StoreError as error:
@@ -103,6 +106,7 @@ class Budget:
         self._metrics.store_bytes.labels(of="streams").set(usage.bytes)
         self._metrics.store_bytes.labels(of="store").set(server.used_bytes)
         limit = limit_bytes(self._settings, usage, server)
+        self._is_tight = usage.bytes > limit * self._settings.soft_share * (1 - self._settings.free_share)
         if usage.bytes > limit * self._settings.soft_share:
             freed = await self._free(usage.bytes - round(limit * (1 - self._settings.free_share)))
             logger.warning("memory pressure: %s bytes of finished streams evicted", freed)

@@ -7,12 +7,12 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from arq.connections import ArqRedis
 from arq.worker import func
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server
 
 from services.worker.appender import Appender
 from services.worker.budget import Budget
@@ -147,6 +147,8 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
     logging.getLogger("arq").setLevel(logging.WARNING)
     async with contextlib.AsyncExitStack() as stack:
+        if settings.worker_metrics_port is not None:
+            stack.enter_context(_serving_metrics(settings.worker_metrics_host, settings.worker_metrics_port, registry))
         store = open_store(settings)
         stack.push_async_callback(store.aclose)
         url = settings.queue_url or settings.redis_url
@@ -180,6 +182,18 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         yield puller
         for task in tasks:
             task.cancel()
+
+
+@contextlib.contextmanager
+def _serving_metrics(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
+    """Prometheus' own small server, in a thread: a scrape must not wait for a busy loop. Raises `OSError`."""
+    server, thread = start_http_server(port, host, registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _serving(providers: Sequence[Provider], model: str) -> Sequence[Provider]:

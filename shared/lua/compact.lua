@@ -17,13 +17,13 @@ local function id_after(id)
   return string.match(id, '^%d+') .. '-' .. digits(offset_of(id) + 1)
 end
 
--- What a block costs in `bytes`: its values, and a little for itself and each part.
+-- What a block costs in `bytes`: its values, an eighth more because the allocator rounds up, a little for itself and parts.
 local function block_bytes_of(fields)
-  local total = BLOCK_OVERHEAD
+  local values, parts = 0, (#fields - 2) / 2
   for i = 4, #fields, 2 do
-    total = total + PART_OVERHEAD + #fields[i]
+    values = values + #fields[i]
   end
-  return total
+  return BLOCK_OVERHEAD + parts * PART_OVERHEAD + values + math.floor(values / 8)
 end
 
 local ARGUMENTS = '"arguments_delta":"'
@@ -103,15 +103,15 @@ local function gather(key, fold, last, most_bytes)
   end
 end
 
--- Small blocks before the new one join it. While the stream grows only those no larger than it: so sizes double, each byte
--- is copied a few times at most, and the work stays linear in the text. The last fold takes all that fit.
+-- Small blocks before the new one join it. While the stream grows only those not much larger: so sizes double, each byte is
+-- copied a few times at most, and the work stays linear in the text. The last fold takes all that fit.
 local function join_blocks(key, fold, is_last, most_bytes)
   local joined, older = { ids = {}, freed = 0 }, {}
   local size, count, before = fold.bytes, #fold.parts / 2, '+'
   while true do
     local block = redis.call('XREVRANGE', key, before, '-', 'COUNT', 1)[1]
     local bytes = block and block_bytes_of(block[2])
-    if not block or size + bytes > most_bytes or bytes > size and not is_last then
+    if not block or size + bytes > most_bytes or bytes > 2 * size and not is_last then
       break
     end
     count = count + (#block[2] - 2) / 2

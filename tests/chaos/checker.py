@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.chaos.log import FinalLog
 from tests.chaos.oracle import Oracle, script_from
@@ -22,17 +23,20 @@ from tests.support.history import (
     Struck,
 )
 
-__all__ = ("Limits", "Report", "check")
+__all__ = ("NO_LIMITS", "Limits", "Report", "check")
 
 _S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long readers may wait: for a connection's first event, and for a stream to go on. None: as long as it takes."""
+    """How long readers may wait: for a connection's first event, and for a stream to go on. None: for ever."""
 
     resume_s: float | None = None
     stall_s: float | None = None
+
+
+NO_LIMITS: Final = Limits()
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class Report:
         return f"{counts}; {waits}; ended {self.outcomes}; faults: {faults}; {len(self.violations)} violations"
 
 
-def check(records: Sequence[Record], limits: Limits = Limits()) -> Report:
+def check(records: Sequence[Record], limits: Limits = NO_LIMITS) -> Report:
     """Fold every reader, compare it with the log it read, and the log with its provider."""
     run = _Run(records, limits)
     run.report.violations.extend(run.violations())

@@ -1,9 +1,10 @@
-"""Everything that runs: a Redis with replica and Sentinels, a provider, workers and edges, a proxy between each pair."""
+"""Everything that runs: Redis with replica and Sentinels, a provider, workers and edges, a proxy between each pair."""
 
 import asyncio
 import random
 import tempfile
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,6 +18,7 @@ from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Meta
 from tests.chaos.member import EdgeMember, Member
+from tests.chaos.skewed import SkewedWorker
 from tests.support.edge import EdgeProcess
 from tests.support.history import Asked, History, Logged
 from tests.support.redis_server import ServerKind
@@ -77,7 +79,8 @@ class Cluster:
         self.provider = ProviderProcess()
         self.workers: list[Member] = []
         self.edges: list[EdgeMember] = []
-        self.settings: dict[str, Any] = {"prefix": _PREFIX, "log_format": "json", "log_level": "info", **(settings or {})}
+        logs = {"log_format": "json", "log_level": "info"}
+        self.settings: dict[str, Any] = {"prefix": _PREFIX, **logs, **(settings or {})}
         self.store: RedisStore
         self._counts = workers, edges
         self._stack = AsyncExitStack()
@@ -102,12 +105,17 @@ class Cluster:
     ) -> None:
         await self._stack.aclose()
 
-    async def add_worker(self, **settings: str | float) -> Member:
-        """One worker more, not yet waited for."""
-        fields = {**self.settings, **settings}
-        worker = Member(f"worker-{len(self.workers) + 1}", self.redis, WorkerProcess, fields)
+    async def add_worker(self, *, ahead_s: float = 0.0) -> Member:
+        """One worker more, not yet waited for; with a clock that is so many seconds ahead."""
+        new = partial(SkewedWorker, ahead_s=ahead_s) if ahead_s else WorkerProcess
+        worker = Member(f"worker-{len(self.workers) + 1}", self.redis, new, self.settings)
         self.workers.append(await self._stack.enter_async_context(worker))
         return worker
+
+    async def remove(self, member: Member) -> None:
+        """This one is not started again."""
+        self.workers = [worker for worker in self.workers if worker is not member]
+        await member.kill()
 
     async def add_edge(self) -> EdgeMember:
         edge = EdgeMember(f"edge-{len(self.edges) + 1}", self.redis, EdgeProcess, self.settings)

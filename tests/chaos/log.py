@@ -34,7 +34,7 @@ class FinalLog:
 
     def __init__(self, record: Logged) -> None:
         self.record = record
-        self._fences = sorted(tuple(fence) for fence in record.fences)
+        self._fences = sorted((attempt, nonce, keep) for attempt, nonce, keep in record.fences)
 
     @property
     def exists(self) -> bool:
@@ -55,7 +55,9 @@ class FinalLog:
 
     @cached_property
     def digests(self) -> dict[int, str]:
-        """What the content up to each event of the log amounts to, by offset."""
+        """What the content up to each event amounts to, by offset; nothing once the beginning was trimmed away."""
+        if self.record.trimmed:
+            return {}
         transcript, digests = Transcript(), {}
         for _, offset, data in self.record.entries:
             if data["type"] in CONTENT:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.chaos.log import place
 from tests.chaos.member import EdgeMember
 from tests.chaos.transcript import TERMINAL
 from tests.support.history import Closed, History, Left, Opened, Received, Refused
@@ -46,6 +47,12 @@ class ChaosReader:
 
     def __repr__(self) -> str:
         return f"<ChaosReader {self.name} at {self.cursor}>"
+
+    @property
+    def offset(self) -> int:
+        """How much of the log its cursor stands for."""
+        where = place(self.cursor) if self.cursor else None
+        return where.offset if where else 0
 
     async def run(self) -> None:
         while self.outcome is None:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.checker import Limits, Report, check
+from tests.chaos.checker import NO_LIMITS, Limits, Report, check
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.fault import Fault, Scene
 from tests.chaos.nemesis import Nemesis, inject
-from tests.chaos.violation import Violation
 from tests.chaos.workload import Workload
 from tests.support.history import History, Struck
 from tests.support.script import Script
@@ -79,7 +78,7 @@ class Run:
         for task in late:
             task.cancel()
 
-    async def verdict(self, limits: Limits = Limits()) -> Verdict:
+    async def verdict(self, limits: Limits = NO_LIMITS) -> Verdict:
         """Write down what the store and the provider hold in the end, and check it all."""
         await self._settle()
         for stream_id in self.workload.streams:
@@ -124,11 +123,13 @@ async def scenario(
     limits: Limits,
     policies: Sequence[str | None] = ("continue", "restart"),
     readers: int = 3,
+    **manner: float,
 ) -> Verdict:
-    """One fault, while some streams are half-way; its verdict when all of them have ended."""
+    """One fault, while some streams are half-way; the verdict when all of them have ended. `manner` is the readers'."""
     async with asyncio.TaskGroup() as group:
         for number, script in enumerate(scripts):
-            group.create_task(run.workload.follow(script, policy=policies[number % len(policies)], readers=readers))
+            policy = policies[number % len(policies)]
+            group.create_task(run.workload.follow(script, policy=policy, readers=readers, **manner))
         load = group.create_task(_begun(run.workload, len(scripts) * readers))
         await load
         await inject(fault, run.scene)

@@ -12,10 +12,11 @@ import pytest
 import pytest_asyncio
 
 from shared.keys import Keyspace
-from tests.chaos.checker import Limits
+from tests.chaos.checker import NO_LIMITS, Limits
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.edges import DrainEdge, KillEdge
 from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.folding import FoldUnderReaders
 from tests.chaos.faults.network import DelayNetwork, LoseReplies, PartitionMember, ResetInPipeline
 from tests.chaos.faults.providers import BreakProvider
 from tests.chaos.faults.redis import (
@@ -29,10 +30,11 @@ from tests.chaos.faults.redis import (
     SplitClaim,
 )
 from tests.chaos.faults.streams import CancelStream, DeleteKeys, DeleteStream, FlushAll
-from tests.chaos.faults.workers import DrainWorker, FreezeWorker, KillWorker
+from tests.chaos.faults.workers import DrainWorker, FreezeWorker, KillWorker, SkewClock
 from tests.chaos.run import Run, Verdict, scenario
 from tests.support.history import Left, Received, Removed
 from tests.support.script import Fault as ProviderFault
+from tests.support.waiting import eventually
 
 __all__ = ()
 
@@ -51,11 +53,11 @@ async def strike(
     seconds: float = 6.0,
     streams: int = 6,
     policies: Sequence[str | None] = ("continue", "restart"),
-    **fields: object,
+    rate: float = 25.0,
 ) -> tuple[Run, Verdict]:
     """The fault among some streams; fails if it met nobody, or if any promise broke."""
     run = Run(cluster, seed=streams)
-    scripts = [run.workload.script(seconds=seconds, **fields) for _ in range(streams)]
+    scripts = [run.workload.script(seconds=seconds, rate=rate) for _ in range(streams)]
     limits = Limits(stall_s=stall_s + _SLACK_S)
     verdict = await scenario(run, fault, scripts=scripts, limits=limits, policies=policies)
     assert verdict.problem is None, f"{verdict.problem}\n{verdict.report}"
@@ -140,6 +142,17 @@ async def test_row_14_flushall(healed: Cluster) -> None:
     await gone_in_time(run, healed, within_s=2)
 
 
+async def test_row_15_folding_under_slow_readers(healed: Cluster) -> None:
+    """Entries become blocks while readers are behind them: nobody is reset, and no gap is ever told."""
+    run = Run(healed, seed=15)
+    scripts = [run.workload.script(seconds=3, rate=120) for _ in range(3)]
+    verdict = await scenario(
+        run, FoldUnderReaders(), scripts=scripts, limits=NO_LIMITS, readers=2, pause_s=0.1, leaving=0.05
+    )
+    assert verdict.problem is None, verdict.problem
+    assert (verdict.report.resets, verdict.report.gaps) == (0, 0)
+
+
 async def test_row_16_edge_killed(healed: Cluster) -> None:
     _, verdict = await strike(healed, KillEdge(), stall_s=1)
     assert verdict.report.resets == 0
@@ -165,6 +178,22 @@ async def test_row_22_latency_and_loss(healed: Cluster) -> None:
 async def test_row_22_partition(healed: Cluster) -> None:
     """Shorter than a lease, so that the worker finds its streams as it left them."""
     await strike(healed, PartitionMember(seconds=1.2), stall_s=6)
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+async def test_row_23_clock_jump(healed: Cluster, ahead_s: float) -> None:
+    """Nobody but a worker whose clock is an hour wrong: it takes up streams at once, keeps its leases, ends them."""
+    for worker in healed.workers:
+        await worker.kill()
+    skewed = await healed.add_worker(ahead_s=ahead_s)
+    await skewed.until_ready()
+    try:
+        run, verdict = await strike(healed, SkewClock(skewed), stall_s=2, seconds=4, streams=3)
+    finally:
+        await healed.remove(skewed)
+    logs = [await healed.logged(stream_id, run.history) for stream_id in run.workload.streams]
+    assert verdict.report.resets == 0
+    assert {len(log.fences) for log in logs} == {1}
 
 
 async def test_row_25_provider_faults(healed: Cluster) -> None:
@@ -210,9 +239,11 @@ async def test_row_26_cancel_when_no_worker_lives(healed: Cluster) -> None:
 
 async def lease_over(cluster: Cluster, stream_id: str) -> None:
     """Wait until the lease of a stream has run out by Redis' clock."""
-    async with asyncio.timeout(15):
-        while stream_id not in await cluster.store.due(limit=100):
-            await asyncio.sleep(0.1)
+
+    async def is_due() -> bool:
+        return stream_id in await cluster.store.due(limit=100)
+
+    await eventually(is_due, within_s=15, every_s=0.1)
 
 
 async def gone_in_time(run: Run, cluster: Cluster, *, within_s: float) -> None:
@@ -239,5 +270,3 @@ async def defaults() -> AsyncIterator[Cluster]:
 async def test_row_01_with_the_default_lease(defaults: Cluster) -> None:
     _, verdict = await strike(defaults, KillWorker(), stall_s=15 - _SLACK_S, seconds=4)
     assert verdict.report.longest_stall_s > 3
-
-

@@ -85,7 +85,8 @@ class Workload:
     def script(self, *, seconds: float, rate: float = 25.0, **fields: Any) -> Script:
         """An answer that takes about so long."""
         self._scripts += 1
-        return Script(f"{self._name}.{self._scripts}", chunks=max(3, round(seconds * rate)), rate=rate, vary=True, **fields)
+        chunks = max(3, round(seconds * rate))
+        return Script(f"{self._name}.{self._scripts}", chunks=chunks, rate=rate, vary=True, **fields)
 
     async def _one_after_the_other(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()

@@ -93,6 +93,12 @@ def edges_of(tmp_path: Path, number: int, **settings: Any) -> Iterator[list[Edge
         yield edges
 
 
+def assert_quiet(edge: EdgeProcess) -> None:
+    """That nothing surprised the edge or its server: what these tests do to it is ordinary life."""
+    assert "Traceback" not in edge.log, edge.log
+    assert "ASGI callable" not in edge.log, edge.log
+
+
 def events_path(author: Author) -> str:
     return f"/v1/streams/{author.id}/events"
 
@@ -250,6 +256,7 @@ async def test_a_broken_stream_harms_only_its_own_readers(
                 readers[0][1].take(item)
         assert_heard(readers[0][1], good)
     assert await answers(broker.edges[0], "/readyz", 200)
+    assert_quiet(broker.edges[0])
     async with raw_client(redis_url) as client:
         await client.delete(Keyspace(broker.settings["prefix"]).stream(bad.id))
 
@@ -314,7 +321,7 @@ async def test_sigterm_moves_a_hundred_readers_and_ends_in_time(log: RedisStore,
         assert code == 0, edge.log
         assert took_s < drain_s + 0.5
         assert len(seen) == 100
-        assert "Traceback" not in edge.log
+        assert_quiet(edge)
         await author.end()
         for history in await asyncio.gather(*(follow(broker.ports, author.id, history=each) for each in seen)):
             assert_heard(history, author)
@@ -412,6 +419,7 @@ async def test_a_reader_that_never_reads_costs_little_and_is_cut(
         assert grown / len(deaf) < 512 * 1024, grown
         await eventually(lambda: has_readers(edge, 0), within_s=3 + 5)
         assert edge.metric("tailrace_slow_readers_cut_total") == 20
+        assert_quiet(edge)
         for _, writer in deaf:
             writer.transport.abort()
 

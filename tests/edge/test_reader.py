@@ -64,6 +64,9 @@ class Page:
     def abort(self) -> None:
         self.is_lost = True
 
+    async def drop(self) -> None:
+        self.abort()
+
     def release(self) -> None:
         return None
 

@@ -1,4 +1,4 @@
-"""`python -m tests.sim --seed 0 --count 10000 --jobs 2`: simulate schedules, and print the first that breaks a promise."""
+"""`python -m tests.sim --seed 0 --count 10000 --jobs 2`: simulate schedules, and print each that breaks a promise."""
 
 import argparse
 import logging

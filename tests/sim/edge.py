@@ -24,7 +24,9 @@ CALLER = Caller("public")
 class SimEdge:
     """Runs until it is killed; then its connections break."""
 
-    def __init__(self, link: Link, queue: Queue, chance: random.Random, *, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, link: Link, queue: Queue, chance: random.Random, *, settings: Settings, metrics: Metrics
+    ) -> None:
         self.link = link
         self._chance = chance
         self._settings = settings

@@ -1,6 +1,6 @@
 """What lies between a process and the store: it is slow, it loses requests and replies, and the process may be dead.
 
-The store behind it is the one in memory, with the rules of Redis; here are the ways in which a real one is out of reach.
+The store behind it is the one in memory, with the rules of Redis; here is how a real one can be out of reach.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Network:
-    """The store and everybody's way to it. A failover cuts all connections at once, and may take acknowledged writes."""
+    """The store and everybody's way to it. A failover cuts all connections at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, *, delay_s: float) -> None:
         self.store = MemoryStore(clock=lambda: round(loop.time() * 1000))

@@ -63,6 +63,9 @@ class SimOutlet:
     def abort(self) -> None:
         self.lose()
 
+    async def drop(self) -> None:
+        self.lose()
+
     def release(self) -> None:
         self.on_stall = _nobody
 

@@ -1,6 +1,7 @@
 """A fixed number of schedules in every test run; thousands more with `python -m tests.sim --seed N --count 10000`."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.sim.__main__ import try_seeds
 from tests.sim.clockwork import NothingLeft, VirtualLoop
 from tests.sim.schedule import FAULTS, Schedule
 from tests.sim.world import simulate
-from tests.support.history import Received
+from tests.support.history import Received, Record
 
 __all__ = ()
 
@@ -34,11 +35,12 @@ def test_every_kind_of_fault_is_planned() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_seed_repeats_itself(seed: int) -> None:
     """Readers see the same events at the same times; only who comes first within one instant is left open."""
-    once, again = (
-        sorted((r.at_ns, r.reader, r.id or "", str(r.data)) for r in simulate(Schedule.of(seed)) if isinstance(r, Received))
-        for _ in range(2)
-    )
+    once, again = (received(simulate(Schedule.of(seed))) for _ in range(2))
     assert once == again
+
+
+def received(records: Sequence[Record]) -> list[tuple[int, str, str, str]]:
+    return sorted((r.at_ns, r.reader, r.id or "", str(r.data)) for r in records if isinstance(r, Received))
 
 
 def test_an_hour_passes_at_once() -> None:

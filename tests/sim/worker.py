@@ -1,4 +1,4 @@
-"""A worker without its process: the real jobs, appender, writers, sweeper and heart, on a link that can die or freeze."""
+"""A worker without its process: the real jobs, appender, sweeper, heart and so on, on a link that can die or freeze."""
 
 import asyncio
 import logging
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from services.worker.appender import Appender
 from services.worker.budget import Budget
 from services.worker.cancels import Cancels
-from services.worker.compactor import Compactor
 from services.worker.compactor import Compactor
 from services.worker.dispatcher import ArqDispatcher
 from services.worker.heart import Heart

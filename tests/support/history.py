@@ -1,7 +1,7 @@
 """What was done and seen in one run: one record a line of JSON, in the order of one clock.
 
-Clients, the nemesis, the provider and the store all write here, and `tests/chaos/checker.py` reads nothing else. Times are
-nanoseconds of a clock that never goes back.
+Clients, the nemesis, the provider and the store all write here, and `tests/chaos/checker.py` reads nothing else. Times
+are nanoseconds of a clock that never goes back.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -90,7 +90,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A reader is through. `outcome`: done, error, cancelled, gone; anything else is a reader that never came to an end."""
+    """A reader is through. `outcome`: done, error, cancelled, gone; anything else is no end at all."""
 
     at_ns: int
     reader: str

@@ -22,8 +22,8 @@ class Proxy:
 
     `delay_s` (up to `jitter_s` more) holds each piece up; `bytes_per_s` is a thin line. `lose_replies` many replies are
     swallowed after their request got through, and their connection is reset. After `reset_after_bytes` more bytes of
-    requests the connection that brought them is reset. While `is_blackholed` nothing arrives anywhere, and nobody is told;
-    afterwards everything does, as TCP has it. While `is_refusing` nobody can connect.
+    requests the connection that brought them is reset. While `is_blackholed` nothing arrives anywhere, and nobody is
+    told; afterwards everything does, as TCP has it. While `is_refusing` nobody can connect.
     """
 
     def __init__(self, target_port: int, *, chance: random.Random | None = None) -> None:
@@ -126,7 +126,7 @@ class Proxy:
 
 
 class SentinelFront(Proxy):
-    """In front of a Sentinel, for one process: the Redis nodes it names are given the ports of that process's proxies."""
+    """In front of a Sentinel, for one process: it names the ports of that process's proxies instead of the nodes'."""
 
     def __init__(self, target_port: int, ports: Callable[[], dict[int, int]]) -> None:
         super().__init__(target_port)

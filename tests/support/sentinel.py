@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,10 @@ class SentinelGroup:
             self._clients[port] = Redis(port=port, socket_timeout=2, socket_connect_timeout=1)
         return self._clients[port]
 
+    async def command(self, port: int, *words: str | int) -> Any:
+        """One command, straight to a node or a Sentinel."""
+        return await cast("Any", self.client(port)).execute_command(*words)
+
     async def master(self) -> RedisServer:
         """The node that most Sentinels call the master."""
         named = [await self._named_by(port) for port in self.sentinel_ports]
@@ -114,23 +118,23 @@ class SentinelGroup:
         await self.join_replication()
         info = await self._info(replica)
         if info.get("role") == "master" or info.get("master_port") != master.port:
-            await self.client(replica.port).execute_command("REPLICAOF", "127.0.0.1", master.port)
+            await self.command(replica.port, "REPLICAOF", "127.0.0.1", master.port)
         await eventually(self.is_whole, within_s=within_s, every_s=0.05)
 
     async def cut_replication(self) -> None:
         """The replica hears nothing more, and nobody else notices."""
-        client = self.client((await self.master()).port)
-        await client.execute_command("ACL", "SETUSER", "replica", "off")
-        await client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        port = (await self.master()).port
+        await self.command(port, "ACL", "SETUSER", "replica", "off")
+        await self.command(port, "CLIENT", "KILL", "TYPE", "replica")
 
     async def join_replication(self) -> None:
         for node in self.nodes:
             with contextlib.suppress(RedisError, OSError):
-                await self.client(node.port).execute_command("ACL", "SETUSER", "replica", "on")
+                await self.command(node.port, "ACL", "SETUSER", "replica", "on")
 
     async def fail_over(self) -> None:
         """What an operator asks of the Sentinels: promote the replica."""
-        await self.client(self.sentinel_ports[0]).execute_command("SENTINEL", "FAILOVER", MASTER)
+        await self.command(self.sentinel_ports[0], "SENTINEL", "FAILOVER", MASTER)
 
     async def until_master_is_not(self, old: RedisServer, *, within_s: float = 15.0) -> RedisServer:
         """Wait for a failover; answers the new master."""
@@ -154,7 +158,7 @@ class SentinelGroup:
         first, second = self.nodes
         await asyncio.to_thread(self._stack.enter_context, first)
         await asyncio.to_thread(self._stack.enter_context, second)
-        await self.client(second.port).execute_command("REPLICAOF", "127.0.0.1", first.port)
+        await self.command(second.port, "REPLICAOF", "127.0.0.1", first.port)
         self.sentinel_ports = [free_port() for _ in range(_SENTINELS)]
         for port in self.sentinel_ports:
             self._sentinels.append(self._start_sentinel(port))
@@ -190,11 +194,11 @@ class SentinelGroup:
             return False
 
     async def _states(self, port: int) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self.client(port).sentinel_master(MASTER))
+        return cast("dict[str, Any]", await cast("Any", self.client(port)).sentinel_master(MASTER))
 
     async def _named_by(self, port: int) -> int:
         """The port of the master, by one Sentinel."""
-        answer = await self.client(port).execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        answer = await self.command(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         return int(answer[1])
 
     async def _info(self, node: RedisServer) -> dict[str, Any]:
@@ -204,9 +208,3 @@ class SentinelGroup:
 def running_sentinels(kind: ServerKind = "redis7", *, args: Sequence[str] = ()) -> SentinelGroup:
     """A group to be entered with `async with`. Raises `ServerMissing` if the machine has no such server."""
     return SentinelGroup(kind, args=args)
-
-
-@contextlib.asynccontextmanager
-async def watched(group: SentinelGroup) -> AsyncIterator[SentinelGroup]:
-    async with group:
-        yield group

@@ -230,6 +230,10 @@ async def test_a_fence_that_keeps_less_sends_the_live_to_judge_their_cursors() -
     assert reader.cursor == at(6)
     assert not feed.covers(reader.cursor)
     assert feed.covers(at(3))
+    feed.extend(texts("XYZ", start=3, attempt=2))
+    batch = feed.after(3)
+    assert batch is not None
+    assert [entry.event.value for entry in batch.entries] == [b"XYZ"]
 
 
 async def test_a_slow_reader_of_a_discarded_attempt_is_never_spliced_onto_the_new_one() -> None:

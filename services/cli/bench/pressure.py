@@ -18,6 +18,7 @@ from services.cli.bench.options import Options
 from services.cli.bench.result import Check, Row, at_least, at_most
 from services.cli.bench.rig import MODEL, Rig
 from services.worker.writer import Writer
+from shared.errors import StoreFull
 from shared.events import delta
 
 __all__ = ("pressure",)
@@ -155,13 +156,23 @@ async def _write(author: Author, http: aiohttp.ClientSession, run: _Run) -> None
             run.refused += 1
             await asyncio.sleep(retry_after_s)
             continue
-        writer = await author.adopt(stream_id)
+        writer = await _adopted(author, stream_id)
         for start in range(0, len(_ANSWER), _PIECE_CHARS):
             writer.add([delta("text", _ANSWER[start : start + _PIECE_CHARS])])
             await writer.room()
         await author.end(writer)
         run.ids.append(stream_id)
         run.pushed_bytes += len(_ANSWER)
+
+
+async def _adopted(author: Author, stream_id: str) -> Writer:
+    """A worker whose claim is refused for want of memory leaves it to the next sweep; here that comes sooner."""
+    while True:
+        try:
+            return await author.adopt(stream_id)
+        except StoreFull:
+            author.budget.hurry()
+            await asyncio.sleep(_LIVE_PAUSE_S)
 
 
 async def _burst(http: aiohttp.ClientSession, budget_bytes: int) -> int:
@@ -173,9 +184,7 @@ async def _burst(http: aiohttp.ClientSession, budget_bytes: int) -> int:
 
 async def _create(http: aiohttp.ClientSession, prompt: str) -> tuple[int, str, float]:
     body = {"model": MODEL, "messages": [{"role": "user", "content": prompt}]}
-    async with http.post(
-        "/v1/streams", data=orjson.dumps(body), headers={"content-type": "application/json"}
-    ) as answer:
+    async with http.post("/v1/streams", json=body) as answer:
         created = orjson.loads(await answer.read())
         return answer.status, created.get("id", ""), float(answer.headers.get("retry-after", 0))
 

@@ -33,6 +33,7 @@ class DrainEdge:
         edge = chosen(scene.chance, [*scene.cluster.edges])
         if edge is None:
             return None
-        await terminated(edge, scene, within_s=float(scene.cluster.settings.get("edge_drain_s", 10)) + DRAIN_GRACE_S)
+        drain_s = float(scene.cluster.settings.get("edge_drain_s", 10))
+        await terminated(edge, scene, within_s=drain_s + DRAIN_GRACE_S)
         await edge.start()
         return f"{edge.name}"

@@ -36,7 +36,7 @@ class LoseReplies:
 
 
 class ResetInPipeline:
-    """RST after some bytes of requests: the server has the beginning of a command, perhaps a few whole ones before it."""
+    """RST after some bytes of requests: Redis has the beginning of a command, perhaps some whole ones before it."""
 
     row: ClassVar = "row_04_reset_in_pipeline"
     loses: ClassVar = False

@@ -1,4 +1,4 @@
-"""Faults of providers. They stand in the scripts, so that they strike at a certain word; here it is seen that they did."""
+"""Faults of providers. They stand in the scripts, so that they strike at a certain word; here is seen that they did."""
 
 from typing import ClassVar
 

@@ -114,7 +114,7 @@ class PauseRedis:
     async def strike(self, scene: Scene) -> str | None:
         redis = scene.cluster.redis
         master = await redis.master()
-        await redis.client(master.port).execute_command("CLIENT", "PAUSE", round(self._seconds * 1000), "WRITE")
+        await redis.command(master.port, "CLIENT", "PAUSE", round(self._seconds * 1000), "WRITE")
         await lasting(self._seconds)
         return f"node {master.port} for {self._seconds} s"
 

@@ -61,7 +61,8 @@ class DrainWorker:
         worker, held = await busiest(scene)
         if worker is None:
             return None
-        await terminated(worker, scene, within_s=float(scene.cluster.settings.get("worker_drain_s", 20)) + DRAIN_GRACE_S)
+        drain_s = float(scene.cluster.settings.get("worker_drain_s", 20))
+        await terminated(worker, scene, within_s=drain_s + DRAIN_GRACE_S)
         await worker.start()
         return f"{worker.name} with {held} streams" if held else None
 

@@ -1,0 +1,25 @@
+"""A worker's own figures, where it is told to show them."""
+
+from urllib.request import urlopen
+
+from shared.keys import Keyspace
+from shared.redis_store import RedisStore
+from tests.support.pulling import key, pulling
+from tests.support.redis_server import free_port
+from tests.support.script import Script
+
+__all__ = ()
+
+
+async def test_a_worker_shows_its_metrics(store: RedisStore, redis_url: str, keys: Keyspace) -> None:
+    port = free_port()
+    async with pulling(store, redis_url, keys, workers=1, worker_metrics_port=port) as pulls:
+        await pulls.until_over(await pulls.create(Script(key(), chunks=5)))
+
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            figures = response.read().decode()
+
+        assert pulls.workers[0].terminate() == 0
+
+    assert 'tailrace_streams_ended_total{status="done"} 1.0' in figures
+    assert "process_cpu_seconds_total" in figures
