@@ -11,11 +11,11 @@ from shared.memory_stream import Block, MemoryStream, Part
 from shared.position import Position
 from shared.store import Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over
 
-__all__ = ("ENTRY_OVERHEAD", "STREAM_OVERHEAD", "compact", "counted")
+__all__ = ("ENTRY_OVERHEAD", "compact", "share_of")
 
 ENTRY_OVERHEAD: Final = 16
-STREAM_OVERHEAD: Final = 4096
-_LIVE_OVERHEAD: Final = 4096
+_STREAM_OVERHEAD: Final = 4096
+_GROWTH_OVERHEAD: Final = 6144
 _BLOCK_OVERHEAD, _PART_OVERHEAD = 64, 16
 # A folded stream is taken away by the sweeper; if there is none, this much later by itself.
 _BACKSTOP_MS = 60_000
@@ -81,10 +81,9 @@ class _Gathered:
     more: bool = False
 
 
-def counted(stream: MemoryStream) -> int:
-    """The stream's part of the sums."""
-    share = STREAM_OVERHEAD if is_over(stream.text("status")) else STREAM_OVERHEAD + _LIVE_OVERHEAD
-    return stream.number("settled") + share
+def share_of(stream: MemoryStream) -> int:
+    """What the sums count for the stream besides its bytes."""
+    return _STREAM_OVERHEAD if stream.text("whole") else _STREAM_OVERHEAD + _GROWTH_OVERHEAD
 
 
 def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> CompactReply:

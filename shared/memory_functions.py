@@ -3,7 +3,7 @@
 from shared import events
 from shared.errors import StoreMisused
 from shared.events import DELTA_KINDS, KINDS, TERMINAL_KINDS, Event
-from shared.memory_compaction import ENTRY_OVERHEAD, STREAM_OVERHEAD
+from shared.memory_compaction import ENTRY_OVERHEAD, share_of
 from shared.memory_stream import MemoryStream
 from shared.position import Position
 from shared.store import (
@@ -185,7 +185,7 @@ def evict(stream: MemoryStream, why: Eviction, tombstone_ms: int, now: int) -> E
         return Gone()
     if not is_over(stream.text("status")) or (why == "expired" and stream.number("expires_ms") > now):
         return Live()
-    held = stream.number("bytes") + STREAM_OVERHEAD
+    held = stream.number("bytes") + share_of(stream)
     stream.tombstone = Tombstone(stream.text("tenant"), now, deleted=False) if tombstone_ms else None
     stream.forgotten_ms = now + tombstone_ms
     stream.leave_indexes()

@@ -10,7 +10,7 @@ from shared import memory_functions as functions
 from shared.events import Event, LogEntry
 from shared.keys import bucket_of
 from shared.listing import ListingCursor, matches
-from shared.memory_compaction import STREAM_OVERHEAD, compact, counted
+from shared.memory_compaction import compact, share_of
 from shared.memory_stream import MemoryStream, Version
 from shared.position import Position
 from shared.store import (
@@ -181,12 +181,12 @@ class MemoryStreams:
     def tenants(self) -> Mapping[str, int]:
         sums: Counter[str] = Counter()
         for stream in self._present():
-            sums[stream.text("tenant")] += counted(stream)
+            sums[stream.text("tenant")] += stream.number("settled") + share_of(stream)
         return sums
 
     def recount(self, bucket: str, *, limit: int) -> Recount | None:
         """Nothing drifts in memory."""
-        sizes = [counted(stream) for stream in self._present(bucket)]
+        sizes = [stream.number("settled") + share_of(stream) for stream in self._present(bucket)]
         if len(sizes) > limit:
             return None
         self._counts[bucket]["largest"] = max(sizes, default=0)
@@ -194,7 +194,7 @@ class MemoryStreams:
 
     def footprint(self, stream_id: str) -> int:
         stream = self._at(stream_id)
-        return stream.number("bytes") + STREAM_OVERHEAD if stream.exists else 0
+        return stream.number("bytes") + share_of(stream) if stream.exists else 0
 
     def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
         after = ListingCursor.parse(cursor) if cursor else None
@@ -311,7 +311,7 @@ class MemoryStreams:
     def _usage_of(self, bucket: str, counts: Mapping[str, int]) -> Usage:
         held = self._present(bucket)
         return Usage(
-            bytes=sum(counted(stream) for stream in held),
+            bytes=sum(stream.number("settled") + share_of(stream) for stream in held),
             blocks=sum(stream.blocks_bytes for stream in held),
             requests=sum(len(stream.request or b"") for stream in held),
             **counts,

@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         20, description="On SIGTERM, how long running streams may finish before they are handed over."
     )
 
-    worker_metrics_port: int | None = Field(None, ge=1, le=65535, description="Serve /metrics of a worker on this port.")
+    worker_metrics_port: int | None = Field(None, ge=1, le=65535, description="Serve a worker's /metrics here.")
     worker_metrics_host: str = Field("127.0.0.1", description="Address that goes with worker_metrics_port.")
 
     # Edge

@@ -14,7 +14,7 @@ __all__ = ("Admission",)
 # How old a sample may be, and how old near the budget. In between every admitted stream counts with its request and the
 # share of its keys, but what is written meanwhile does not.
 _SAMPLE_S, _FRESH_SAMPLE_S = 1.0, 0.1
-_STREAM_BYTES: Final = 8192
+_STREAM_BYTES: Final = 10_240
 _RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
 # Tenants whose bytes are remembered; only asked for where a tenant's budget is set.
 _TENANTS: Final = 1000

@@ -28,7 +28,7 @@ _LEAST_PAUSE_S, _TIGHT_PAUSE_S = 0.05, 0.15
 # Streams of a bucket up to which Redis may be held up by a recount, and those whose real memory is looked at.
 _RECOUNT_MOST: Final = 10_000
 _SAMPLE: Final = 5
-# What the sums add for the keys of a stream (STREAM_OVERHEAD in Lua).
+# What the sums add for the keys of a folded stream (STREAM_OVERHEAD in Lua).
 _STREAM_BYTES: Final = 4096
 # Tombstones are no part of the sums. Were their share of the budget to become larger than this, they stand less long.
 _TOMBSTONE_BYTES: Final = 256

@@ -198,6 +198,7 @@ local function close_fold(keys, attempt, tail, expires_ms)
     shrink(keys[BLOCKS], next_id)
   end
   redis.call('HSET', keys[META], 'whole', '1')
+  count_bytes(keys, redis.call('HGET', keys[META], 'tenant'), -GROWTH_OVERHEAD)
   redis.call('ZADD', keys[CHORES], digits(expires_ms), id_of(keys[META]))
 end
 

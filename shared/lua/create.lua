@@ -36,7 +36,7 @@ local function create(keys, args)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('HINCRBY', keys[USAGE], 'created', 1)
   redis.call('HINCRBY', keys[USAGE], 'requests', #args[3])
-  count_bytes(keys, args[1], bytes + share_of('queued'))
+  count_bytes(keys, args[1], bytes + share_of(false))
   expire_at(keys, now + live_ms, tonumber(args[9]))
   prune(keys)
   return { 'CREATED', digits(now) }

@@ -8,9 +8,9 @@ local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, CHORES = 
 local ENTRY_OVERHEAD = 16
 -- The same for a block, and for each part in it.
 local BLOCK_OVERHEAD, PART_OVERHEAD = 64, 16
--- What a stream costs besides: its keys, its meta, its places in the indexes; and while it is live the room that its
--- newest nodes are given to grow into. In the sums only.
-local STREAM_OVERHEAD, LIVE_OVERHEAD = 4096, 4096
+-- What a stream costs besides: its keys, its meta, its places in the indexes; and until it is folded whole the room
+-- that its newest nodes are given to grow into. In the sums only.
+local STREAM_OVERHEAD, GROWTH_OVERHEAD = 4096, 6144
 -- A live stream may be this far ahead of the sums before they are told; its heartbeat tells them anyway.
 local SETTLE_BYTES = 16384
 -- The sweeper removes what has expired and takes it off the sums. If there is no sweeper, Redis does so this much later.
@@ -23,8 +23,8 @@ local KIND = {
   done = true, error = true, cancelled = true,
 }
 
-local function share_of(status)
-  return OVER[status] and STREAM_OVERHEAD or STREAM_OVERHEAD + LIVE_OVERHEAD
+local function share_of(whole)
+  return whole and STREAM_OVERHEAD or STREAM_OVERHEAD + GROWTH_OVERHEAD
 end
 
 local function now_ms()
@@ -116,7 +116,7 @@ end
 
 -- All keys of a stream but its tombstone go, and with them their share of the sums.
 local function remove(keys)
-  local held = redis.call('HMGET', keys[META], 'settled', 'tenant', 'status')
+  local held = redis.call('HMGET', keys[META], 'settled', 'tenant', 'whole')
   count_bytes(keys, held[2], -tonumber(held[1] or 0) - share_of(held[3]))
   redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks_bytes(keys)))
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(-redis.call('STRLEN', keys[REQUEST])))
@@ -142,7 +142,6 @@ local function close(keys, kind, now, retain_ms, tombstone_ms)
   redis.call('ZREM', keys[LEASES], id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('ZADD', keys[CHORES], digits(now), id)
-  count_bytes(keys, redis.call('HGET', keys[META], 'tenant'), -LIVE_OVERHEAD)
   settle(keys)
   expire_at(keys, now + retain_ms, tombstone_ms)
   return freed

@@ -10,7 +10,7 @@ local function recount(keys, args)
   local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
   local total, largest, by_tenant = 0, 0, {}
   for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do
-    local held = redis.call('HMGET', prefix .. id, 'settled', 'tenant', 'status')
+    local held = redis.call('HMGET', prefix .. id, 'settled', 'tenant', 'whole')
     if held[2] then
       local bytes = tonumber(held[1] or 0) + share_of(held[3])
       total, largest = total + bytes, math.max(largest, bytes)

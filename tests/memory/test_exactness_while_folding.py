@@ -30,8 +30,8 @@ AT_ONCE = 100
 @pytest.fixture
 def folding(redis_url: str) -> Iterator[Stack]:
     keyspace = own_keyspace()
-    folds: dict[str, Any] = {"fold_bytes": 1, "block_bytes": 3_000, "fold_after_s": 0.2, "budget_s": 0.2, "feed_bytes": 2_000}
-    with running_stack(redis_url=redis_url, prefix=keyspace.prefix, edges=2, **folds) as stack:
+    folds: dict[str, Any] = {"fold_bytes": 1, "block_bytes": 3_000, "fold_after_s": 0.2, "budget_s": 0.2}
+    with running_stack(redis_url=redis_url, prefix=keyspace.prefix, edges=2, feed_bytes=2_000, **folds) as stack:
         yield stack
     asyncio.run(remove_keys(redis_url, keyspace))
 

@@ -80,7 +80,7 @@ class Schedule:
             provider_failing=chance.choice((0, 0, 0, 0.05)),
             leaving=chance.choice((0, 0.05, 0.3)),
             slowness_s=chance.choice((0, 0.01, 0.2)),
-            max_stream_bytes=chance.choice((1_000_000, 1_000_000, 1_000_000, 500)),
+            max_stream_bytes=chance.choice((1_000_000, 1_000_000, 1_000_000, 450)),
             streams=tuple(_stream(chance, seed, n) for n in range(chance.choice((1, 1, 2)))),
             faults=tuple(sorted((_fault(chance, kinds) for _ in range(chance.randint(1, 4))), key=lambda f: f.at_s)),
         )

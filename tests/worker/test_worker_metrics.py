@@ -1,5 +1,6 @@
 """A worker's own figures, where it is told to show them."""
 
+import asyncio
 from urllib.request import urlopen
 
 from shared.keys import Keyspace
@@ -11,13 +12,17 @@ from tests.support.script import Script
 __all__ = ()
 
 
+def scraped(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        return str(response.read().decode())
+
+
 async def test_a_worker_shows_its_metrics(store: RedisStore, redis_url: str, keys: Keyspace) -> None:
     port = free_port()
     async with pulling(store, redis_url, keys, workers=1, worker_metrics_port=port) as pulls:
         await pulls.until_over(await pulls.create(Script(key(), chunks=5)))
 
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
-            figures = response.read().decode()
+        figures = await asyncio.to_thread(scraped, port)
 
         assert pulls.workers[0].terminate() == 0
 
