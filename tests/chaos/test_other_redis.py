@@ -172,7 +172,7 @@ def redis_on_a_small_disk(folder: Path) -> Iterator[SmallDisk]:
         yield SmallDisk(process, port, folder)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @asynccontextmanager

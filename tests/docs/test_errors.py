@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from services.cli.failure import Failure
 from shared.errors import ProviderError, TailraceError
 from shared.lineage import ResetReason
 
@@ -15,6 +16,10 @@ __all__ = ()
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
 REFUSALS, ENDINGS, READERS = re.split(r"^## .*\n", PAGE, flags=re.MULTILINE)[1:]
 YES_NO = {True: "yes", False: "no"}
+
+
+# Known as a subclass only once it is imported, which must not depend on what ran before.
+OUTSIDE = (Failure,)
 
 
 def errors(base: type[TailraceError] = TailraceError) -> Iterator[type[TailraceError]]:
