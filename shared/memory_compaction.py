@@ -9,13 +9,11 @@ from typing import Final, Self
 from shared.events import DELTA_KINDS, LogEntry
 from shared.memory_stream import Block, MemoryStream, Part
 from shared.position import Position
-from shared.store import Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over
+from shared.store import GROWTH_BYTES, STREAM_BYTES, Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over
 
 __all__ = ("ENTRY_OVERHEAD", "compact", "share_of")
 
 ENTRY_OVERHEAD: Final = 16
-_STREAM_OVERHEAD: Final = 4096
-_GROWTH_OVERHEAD: Final = 6144
 _BLOCK_OVERHEAD, _PART_OVERHEAD = 64, 16
 # A folded stream is taken away by the sweeper; if there is none, this much later by itself.
 _BACKSTOP_MS = 60_000
@@ -83,7 +81,7 @@ class _Gathered:
 
 def share_of(stream: MemoryStream) -> int:
     """What the sums count for the stream besides its bytes."""
-    return _STREAM_OVERHEAD if stream.text("whole") else _STREAM_OVERHEAD + _GROWTH_OVERHEAD
+    return STREAM_BYTES if stream.text("whole") else STREAM_BYTES + GROWTH_BYTES
 
 
 def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> CompactReply:

@@ -169,7 +169,9 @@ class MemoryStreams:
         for each in sorted(each for each in self._places() if each > after)[:limit]:
             meta = self.meta(each.id)
             if meta is not None:
-                found.append(Stalest(each.id, meta.tenant, meta.status, meta.bytes, each.touched_ms, str(each)))
+                found.append(
+                    Stalest(each.id, meta.tenant, meta.status, self.footprint(each.id), each.touched_ms, str(each))
+                )
         return found
 
     def usage_by_bucket(self) -> Mapping[str, Usage]:

@@ -1,9 +1,12 @@
-"""A connection whose commands can be cancelled.
+"""A connection whose commands can be cancelled, and that leaves a master which is none any more.
 
 redis-py 5.3 sends each command through `asyncio.wait_for`, and Python 3.11's `wait_for` swallows a cancellation that
 arrives in the turn of the loop in which the send completes (cpython #86296, mended in 3.12). The caller then goes on
 as if nobody had cancelled it: a worker told to stop in that moment never ended. `asyncio.timeout` has no such window,
 and saves a task per command.
+
+A demoted master keeps its connections and refuses every write. redis-py asks for the new master only where Sentinels
+named the old one; behind an address that moved (a service, a proxy, DNS) it would be refused for ever.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ def make_cancellable(client: "Redis") -> None:
     """Let this client's future connections be cancellable, whatever their kind (TCP, TLS, Unix, Sentinel)."""
     pool = client.connection_pool
     base = pool.connection_class
-    pool.connection_class = type(f"Cancellable{base.__name__}", (_CancellableSend, base), {})
+    pool.connection_class = type(f"Cancellable{base.__name__}", (_CancellableSend, _LeavesReplica, base), {})
 
 
 class _CancellableSend(AbstractConnection):
@@ -46,6 +49,17 @@ class _CancellableSend(AbstractConnection):
             raise rx.ConnectionError(f"Error while writing to socket. {error}.") from error
         except BaseException:
             # Half a command may be on its way; nothing else can be sent after it.
+            await self.disconnect(nowait=True)
+            raise
+
+
+class _LeavesReplica(AbstractConnection):
+    """Reads as `AbstractConnection` does; after READONLY the next command is sent over a new connection."""
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except rx.ReadOnlyError:
             await self.disconnect(nowait=True)
             raise
 

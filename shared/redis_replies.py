@@ -8,8 +8,11 @@ import orjson
 
 from shared.events import Event, LogEntry, stored
 from shared.lineage import Fence, Lineage
+from shared.listing import ListingCursor
 from shared.position import Position
 from shared.store import (
+    GROWTH_BYTES,
+    STREAM_BYTES,
     Appended,
     AppendReply,
     Beating,
@@ -38,6 +41,7 @@ from shared.store import (
     Recount,
     Snapshot,
     Stale,
+    Stalest,
     TailMismatch,
     Tombstone,
     Usage,
@@ -60,6 +64,7 @@ __all__ = (
     "meta_reply",
     "recount_reply",
     "snapshot_reply",
+    "stalest",
     "tenant_sums",
     "tombstone_reply",
     "usage_reply",
@@ -164,6 +169,11 @@ def usage_sum(found: Iterable[Usage]) -> Usage:
     columns = zip(*map(astuple, usages), strict=True)
     total = Usage(*(max(sum(column), 0) for column in columns))
     return replace(total, largest=max((usage.largest for usage in usages), default=0))
+
+
+def stalest(place: ListingCursor, tenant: str, status: str, held: int, *, is_whole: bool) -> Stalest:
+    held += STREAM_BYTES if is_whole else STREAM_BYTES + GROWTH_BYTES
+    return Stalest(place.id, tenant, status, held, place.touched_ms, str(place))
 
 
 def tenant_sums(usages: Iterable[Mapping[bytes, bytes]]) -> dict[str, int]:

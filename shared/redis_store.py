@@ -198,11 +198,11 @@ class RedisStore:
         places = sorted(place for place in found if place > after)[:limit]
         async with self._client.pipeline(transaction=False) as pipe:
             for each in places:
-                pipe.hmget(self._keys.meta(each.id), ["tenant", "status", "bytes"])
+                pipe.hmget(self._keys.meta(each.id), ["tenant", "status", "bytes", "whole"])
             fields = await self._execute(pipe)
         return [
-            Stalest(each.id, tenant.decode(), status.decode(), int(held), each.touched_ms, str(each))
-            for each, (tenant, status, held) in zip(places, fields, strict=True)
+            replies.stalest(each, tenant.decode(), status.decode(), int(held), is_whole=whole is not None)
+            for each, (tenant, status, held, whole) in zip(places, fields, strict=True)
             if status is not None
         ]
 

@@ -13,7 +13,7 @@ import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 
-from shared.errors import StoreUnavailable
+from shared.errors import StoreError, StoreUnavailable
 from shared.events import LogEntry
 from shared.keys import ID_CHARS, Keyspace
 from shared.position import Position
@@ -106,6 +106,11 @@ class RedisTailer:
             with mapping():
                 async with asyncio.timeout(timeout_s):
                     return await conversation
+        except StoreError:
+            await self.aclose()
+            # Perhaps there is another master now. Reads from the old one would go on, and be stale.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
         except BaseException:
             await self.aclose()
             raise

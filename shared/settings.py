@@ -115,7 +115,7 @@ class Settings(BaseSettings):
 
     # Memory
     soft_share: float = Field(
-        0.9, gt=0, le=1, description="Share of a byte budget from which finished streams are evicted."
+        0.85, gt=0, le=1, description="Share of a byte budget from which finished streams are evicted."
     )
     free_share: float = Field(0.2, ge=0, lt=1, description="Share of a byte budget that an eviction makes free.")
     budget_s: Seconds = Field(1, description="How often each worker looks after memory: folds, expires, evicts.")

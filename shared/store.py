@@ -7,13 +7,15 @@ the life of a worker. Exceptions (`StoreError`) are left for a store that cannot
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from shared.events import Event, LogEntry
 from shared.lineage import Fence, Lineage
 from shared.position import Position
 
 __all__ = (
+    "GROWTH_BYTES",
+    "STREAM_BYTES",
     "Append",
     "AppendReply",
     "Appended",
@@ -62,6 +64,10 @@ __all__ = (
     "Usage",
     "is_over",
 )
+
+# What the sums count for a stream besides its bytes: its keys, and until it is folded whole the room it may grow into.
+STREAM_BYTES: Final = 4096
+GROWTH_BYTES: Final = 6144
 
 Status = Literal["queued", "running", "done", "error", "cancelled"]
 Interruption = Literal["continue", "restart", "fail"]
@@ -385,7 +391,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Stalest:
-    """A stream that nobody has read for long; `place` continues the walk to ones read more recently."""
+    """A stream that nobody has read for long. Its eviction frees `bytes`; `place` continues the walk to later ones."""
 
     id: str
     tenant: str

@@ -7,14 +7,15 @@ from typing import Final
 
 from shared.errors import MemoryPressure
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import GROWTH_BYTES, STREAM_BYTES, Store
 
 __all__ = ("Admission",)
 
 # How old a sample may be, and how old near the budget. In between every admitted stream counts with its request and the
 # share of its keys, but what is written meanwhile does not.
 _SAMPLE_S, _FRESH_SAMPLE_S = 1.0, 0.1
-_STREAM_BYTES: Final = 10_240
+# Share of a budget that new streams may fill: those that are live already need the rest to go on.
+_SHARE: Final = 0.95
 _RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
 # Tenants whose bytes are remembered; only asked for where a tenant's budget is set.
 _TENANTS: Final = 1000
@@ -41,12 +42,12 @@ class Admission:
 
     async def admit(self, tenant: str, request_bytes: int) -> None:
         """Raises `MemoryPressure`, which says when to come again, or `StoreError`."""
-        wanted = request_bytes + _STREAM_BYTES
+        wanted = request_bytes + STREAM_BYTES + GROWTH_BYTES
         async with self._sampling:  # one look for all that come at once
             samples = [(await self._sampled(), self._settings.max_total_bytes)]
             if self._settings.max_tenant_bytes is not None:
                 samples.append((await self._sampled_tenant(tenant), self._settings.max_tenant_bytes))
-        if any(sample.bytes + wanted > budget for sample, budget in samples):
+        if any(sample.bytes + wanted > budget * _SHARE for sample, budget in samples):
             raise MemoryPressure(retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S))
         for sample, _ in samples:
             sample.bytes += wanted

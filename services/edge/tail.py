@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 _QUIET_S = 1.0
 _HOT_BLOCK_MS = 1000
-# Reads that may follow each other without a pause after a calm: the fence and the first token come as two.
-_BURST_READS = 4
+# Reads that may follow each other without a pause after a calm. A stream that begins takes three or four, so with fewer
+# an edge that begins a few streams a second would delay each first token by a pace.
+_BURST_READS = 20
 _COLD_BLOCK_MS = 1000
 # Whoever follows a stream whose keys are deleted is told within the sum of these two.
 _SILENT_S, _CHECK_S = 0.5, 0.75

@@ -28,11 +28,9 @@ _LEAST_PAUSE_S, _TIGHT_PAUSE_S = 0.05, 0.15
 # Streams of a bucket up to which Redis may be held up by a recount, and those whose real memory is looked at.
 _RECOUNT_MOST: Final = 10_000
 _SAMPLE: Final = 5
-# What the sums add for the keys of a folded stream (STREAM_OVERHEAD in Lua).
-_STREAM_BYTES: Final = 4096
 # Tombstones are no part of the sums. Were their share of the budget to become larger than this, they stand less long.
 _TOMBSTONE_BYTES: Final = 256
-_TOMBSTONES_SHARE: Final = 0.02
+_TOMBSTONES_SHARE: Final = 0.05
 _CHURN_LEAST_S, _CHURN_MOST_S = 10.0, 600.0
 
 
@@ -125,7 +123,7 @@ class Budget:
             if found.drift:
                 logger.info("the sums of bucket %s were %s bytes off", bucket, found.drift)
         sample = await self._store.stalest(limit=_SAMPLE)
-        counted = sum(each.bytes + _STREAM_BYTES for each in sample)
+        counted = sum(each.bytes for each in sample)
         if counted:
             real = [await self._store.footprint(each.id) for each in sample]
             self._metrics.store_real_ratio.set(sum(real) / counted)
@@ -195,7 +193,7 @@ class Churn:
 def _first_of(victims: Sequence[Stalest], wanted_bytes: int) -> Sequence[Stalest]:
     """As many as are needed, so that a batch does not evict more than it has to."""
     for number, victim in enumerate(victims, 1):
-        wanted_bytes -= victim.bytes + _STREAM_BYTES
+        wanted_bytes -= victim.bytes
         if wanted_bytes <= 0:
             return victims[:number]
     return victims

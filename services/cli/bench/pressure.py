@@ -43,6 +43,7 @@ class _Run:
     budget_bytes: int
     pushed_bytes: int = 0
     peak_bytes: int = 0
+    peak_clients_bytes: int = 0
     refused: int = 0
     ids: list[str] = field(default_factory=list)
 
@@ -96,13 +97,16 @@ async def _push(redis_url: str, edge_url: str, budget_bytes: int, *, live: int, 
             for task in background:
                 task.cancel()
         harmed = [talk for talk in talks if not await talk.is_whole(author, http)]
-        gone = [await _status(http, stream_id) for stream_id in run.ids[:_GONE_MOST]]
+        # The last that went: when streams come this fast, tombstones stand for less than a minute.
+        evicted = [stream_id for stream_id in run.ids if await author.store.meta(stream_id) is None]
+        gone = [await _status(http, stream_id) for stream_id in evicted[-_GONE_MOST:]]
         usage = await author.store.usage()
     return {
         "budget_mib": budget_bytes / 2**20,
         "pushed_mib": run.pushed_bytes / 2**20,
         "seconds": pushed_s,
         "peak_mib": run.peak_bytes / 2**20,
+        "peak_clients_mib": run.peak_clients_bytes / 2**20,
         "peak_share": run.peak_bytes / budget_bytes,
         "baseline_mib": baseline / 2**20,
         "streams": len(run.ids),
@@ -143,8 +147,10 @@ async def _baseline(author: Author) -> int:
 
 async def _sample(author: Author, run: _Run, baseline: int) -> None:
     while True:
-        used_bytes = (await author.store.server()).used_bytes
-        run.peak_bytes = max(run.peak_bytes, used_bytes - baseline)
+        info = await author.store.client.info("memory")
+        if int(info["used_memory"]) - baseline > run.peak_bytes:
+            run.peak_bytes = int(info["used_memory"]) - baseline
+            run.peak_clients_bytes = int(info["mem_clients_normal"])
         await asyncio.sleep(_SAMPLE_S)
 
 

@@ -1,5 +1,6 @@
 """What Tailrace adds to the first token: create-and-stream through edge, queue and worker, over asking the provider."""
 
+import random
 import socket
 import time
 from typing import Final
@@ -18,6 +19,7 @@ __all__ = ("run",)
 _TURNS: Final = 200
 _WARM_UP: Final = 20
 _DEADLINE_S: Final = 10.0
+_PAUSE_S: Final = (0.02, 0.06)
 
 
 def run(options: Options) -> Result:
@@ -37,6 +39,8 @@ def _measured(number: int, provider: Process, edge: Process, options: Options) -
         _asked_directly(provider), _asked_through(edge)
     direct, through, added = [], [], []
     for _ in range(options.scaled(_TURNS)):
+        # As people ask, neither back to back nor in step with any clock of ours.
+        time.sleep(random.uniform(*_PAUSE_S))
         direct.append(_asked_directly(provider))
         through.append(_asked_through(edge))
         added.append(through[-1] - direct[-1])

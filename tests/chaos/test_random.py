@@ -1,0 +1,28 @@
+"""Short random runs in every test run; longer ones with `make chaos SEED=… SECONDS=…`."""
+
+import pytest
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.nemesis import FAULTS
+from tests.chaos.run import Run
+
+__all__ = ()
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_faults_break_no_promise(healed: Cluster, seed: int) -> None:
+    run = Run(healed, seed)
+    await run.rage(seconds=15, faults=list(FAULTS), streams=6)
+    verdict = await run.verdict()
+    assert verdict.problem is None, f"{verdict.problem}\n{verdict.report}"
+
+
+async def test_a_run_without_a_fault_is_no_success(healed: Cluster) -> None:
+    run = Run(healed, seed=3)
+    await run.workload.follow(run.workload.script(seconds=0.5), readers=1)
+    verdict = await run.verdict()
+    assert verdict.report.first is None
+    assert verdict.problem is not None
+    assert "0 faults applied" in verdict.problem
