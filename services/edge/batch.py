@@ -23,7 +23,7 @@ class Batch:
         self.start = entries[0].start
         self.end = entries[-1].position.offset
         # About what the batch holds in memory once it has been framed.
-        self.size_bytes = _BATCH_BYTES + sum(_EVENT_BYTES + _COPIES * len(entry.event.value) for entry in entries)
+        self.size_bytes = _BATCH_BYTES + sum([_EVENT_BYTES + _COPIES * len(entry.event.value) for entry in entries])
         self._nonces = nonces
         self._frames: dict[str, bytes] = {}
 
@@ -42,9 +42,7 @@ class Batch:
     def frames(self, wire: Wire) -> bytes:
         framed = self._frames.get(wire.name)
         if framed is None:
-            framed = self._frames[wire.name] = b"".join(
-                [wire.frame(str(self._id(entry)), entry.event.data()) for entry in self.entries]
-            )
+            framed = self._frames[wire.name] = b"".join([self._frame(wire, entry) for entry in self.entries])
         return framed
 
     def after(self, offset: int) -> "Batch | None":
@@ -53,6 +51,11 @@ class Batch:
             return self
         rest = [part for entry in self.entries if (part := after(entry, offset))]
         return Batch(rest, self._nonces) if rest else None
+
+    def _frame(self, wire: Wire, entry: LogEntry) -> bytes:
+        attempt, offset = entry.position
+        # As `str(self._id(entry))`, without the two tuples in between: this is done for every event there is.
+        return wire.frame(f"{attempt}-{offset}.{self._nonces[attempt]}", entry.event.data())
 
     def _id(self, entry: LogEntry) -> EventId:
         return EventId(entry.position, self._nonces[entry.position.attempt])

@@ -105,6 +105,7 @@ class Appender:
             failed |= isinstance(reply, Exception) and self._is_retrying(writer, reply)
             if writer.has_work:
                 self._notify(writer)
+        self._metrics.worker_buffer_bytes.set(sum(writer.buffered_bytes for writer in self._dirty))
         await self._compactor.look(writers, replies)
         return failed
 

@@ -7,7 +7,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
 from typing import Final
 
@@ -25,12 +26,13 @@ _BATCH: Final = 25
 _PAGE: Final = 250
 # Between two looks: at least, and when an eviction may soon be needed.
 _LEAST_PAUSE_S, _TIGHT_PAUSE_S = 0.05, 0.15
+_TIGHT_SHARE: Final = 0.9
 # Streams of a bucket up to which Redis may be held up by a recount, and those whose real memory is looked at.
 _RECOUNT_MOST: Final = 10_000
 _SAMPLE: Final = 5
 # Tombstones are no part of the sums. Were their share of the budget to become larger than this, they stand less long.
 _TOMBSTONE_BYTES: Final = 256
-_TOMBSTONES_SHARE: Final = 0.05
+_TOMBSTONES_SHARE: Final = 0.02
 _CHURN_LEAST_S, _CHURN_MOST_S = 10.0, 600.0
 
 
@@ -54,60 +56,81 @@ class Budget:
         self._policy = ""
         self._hurry = asyncio.Event()
         self._is_tight = False
+        self._is_behind = False
+        self._beyond_bytes = 0
         self._recount_at = 0.0
 
     async def run(self) -> None:
-        while True:
-            pause_s = _TIGHT_PAUSE_S if self._is_tight else self._settings.budget_s
-            await self._pause(min(pause_s, self._settings.budget_s) * random.uniform(0.75, 1.25))
-            try:
-                await self.look()
-            except StoreError as error:
-                logger.warning("memory was not looked after: %s", error)
+        """Two loops, because an eviction cannot wait for everything that is to be folded."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(self.relieve, self._pause_of_relief))
+            group.create_task(self._keep(self.look, self._pause_of_look))
 
     def hurry(self) -> None:
         """Look now rather than at the next turn: the store has just refused something for want of memory."""
         self._hurry.set()
 
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, _LEAST_PAUSE_S))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        self._hurry.clear()
-
     async def look(self) -> None:
         """One round over everything."""
-        await self.relieve()
         await self.tidy()
+        await self._look_beyond()
+        await self.relieve()
         await self._relieve_tenants()
         if asyncio.get_running_loop().time() >= self._recount_at:
             self._recount_at = asyncio.get_running_loop().time() + self._settings.recount_s
             await self.recount(next(self._buckets))
 
     async def tidy(self) -> None:
-        """Remove the finished streams whose time is up, and fold those that have been over for a while."""
+        """Remove finished streams that have expired, fold those that have been over for a while; so many at a time."""
         quiet_ms = round(self._settings.fold_after_s * 1000)
-        while chores := await self._store.chores(quiet_ms=quiet_ms, limit=_PAGE):
-            for start in range(0, len(chores), _BATCH):
-                batch = chores[start : start + _BATCH]
-                replies = await self._evict(batch, "expired")
-                await self._fold([each for each, reply in zip(batch, replies, strict=True) if isinstance(reply, Live)])
-            if len(chores) < _PAGE:
-                return
+        chores = await self._store.chores(quiet_ms=quiet_ms, limit=_PAGE)
+        self._is_behind = len(chores) == _PAGE
+        for start in range(0, len(chores), _BATCH):
+            batch = chores[start : start + _BATCH]
+            replies = await self._evict(batch, "expired")
+            await self._fold([each for each, reply in zip(batch, replies, strict=True) if isinstance(reply, Live)])
 
     async def relieve(self) -> None:
         """Evict when the soft mark is passed, until the settings' share is free."""
-        usage, server = await self._store.usage(), await self._store.server()
+        usage, server = await self._store.usage(buckets=self._settings.buckets), await self._store.server()
+        usage = replace(usage, bytes=usage.bytes + self._beyond_bytes)
         self._look_at_policy(server)
         self._churn.note(asyncio.get_running_loop().time(), usage.created)
         self._metrics.store_bytes.labels(of="streams").set(usage.bytes)
         self._metrics.store_bytes.labels(of="store").set(server.used_bytes)
         limit = limit_bytes(self._settings, usage, server)
-        self._is_tight = usage.bytes > limit * self._settings.soft_share * (1 - self._settings.free_share)
+        self._is_tight = usage.bytes > limit * self._settings.soft_share * _TIGHT_SHARE
         if usage.bytes > limit * self._settings.soft_share:
             freed = await self._free(usage.bytes - round(limit * (1 - self._settings.free_share)))
             logger.warning("memory pressure: %s bytes of finished streams evicted", freed)
+
+    async def _keep(self, care: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await pause()
+            try:
+                await care()
+            except StoreError as error:
+                logger.warning("memory was not looked after: %s", error)
+
+    async def _pause_of_look(self) -> None:
+        most_s = _LEAST_PAUSE_S if self._is_behind else self._settings.budget_s
+        await asyncio.sleep(min(most_s, self._settings.budget_s) * random.uniform(0.75, 1.25))
+
+    async def _pause_of_relief(self) -> None:
+        most_s = _TIGHT_PAUSE_S if self._is_tight else self._settings.budget_s
+        seconds = min(most_s, self._settings.budget_s) * random.uniform(0.75, 1.25)
+        await asyncio.sleep(min(seconds, _LEAST_PAUSE_S))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    async def _look_beyond(self) -> None:
+        """What is held in buckets that new streams do not go into any more, since their number was lowered."""
+        buckets = await self._store.usage_by_bucket()
+        self._beyond_bytes = sum(
+            usage.bytes for bucket, usage in buckets.items() if int(bucket, 16) >= self._settings.buckets
+        )
 
     def _look_at_policy(self, server: Server) -> None:
         """A policy that evicts is refused at the start; but it may have been set since."""

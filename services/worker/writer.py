@@ -79,6 +79,11 @@ class Writer:
     # For the pump
 
     @property
+    def buffered_bytes(self) -> int:
+        """Text that the store has not acknowledged."""
+        return self._pending_bytes
+
+    @property
     def produced(self) -> int:
         """The end of what was added, acknowledged or not."""
         return self._produced

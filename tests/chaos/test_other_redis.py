@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 
 __all__ = ()
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.chaos]
 
 _SLACK_S = 2.0
 _QUICK: dict[str, Any] = {"lease_s": 3, "heartbeat_s": 0.8, "sweep_s": 0.5, "store_stall_s": 4, "redis_timeout_s": 2}

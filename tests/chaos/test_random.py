@@ -8,7 +8,7 @@ from tests.chaos.run import Run
 
 __all__ = ()
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(180), pytest.mark.chaos]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -38,7 +38,7 @@ from tests.support.waiting import eventually
 
 __all__ = ()
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(120), pytest.mark.chaos]
 
 _S = 1_000_000_000
 # What two cores shared with everything else may add to a bound that counts milliseconds.

@@ -216,7 +216,7 @@ def test_tombstones_stand_less_long_when_streams_come_fast() -> None:
     assert churn.tombstone_ms(values) == 86_400_000
     churn.note(0, 0)
     churn.note(100, 10)
-    assert churn.tombstone_ms(values) == pytest.approx(2_048_000, rel=0.01)
+    assert churn.tombstone_ms(values) == pytest.approx(819_000, rel=0.01)
     assert settings(max_total_bytes=10_000 * MIB).retention.tombstone_ms == churn.tombstone_ms(
         settings(max_total_bytes=10_000 * MIB)
     )

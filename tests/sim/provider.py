@@ -57,7 +57,8 @@ class SimStream:
         said = prefix_of(self._request.messages)
         number = self._provider.requests[script.key]
         self._provider.requests[script.key] += 1
-        self._steps = steps(script, attempt=_attempt(script, said, number), said=said)
+        attempt, said = _continued(script, said, number)
+        self._steps = steps(script, attempt=attempt, said=said)
 
     async def read(self) -> Sequence[Event] | None:
         if self.outcome is not None:
@@ -83,8 +84,13 @@ class SimStream:
             raise self._provider.chance.choice(_FAILURES)
 
 
-def _attempt(script: Script, said: str, number: int) -> int:
-    """Whose text a continued answer belongs to; a new one is an attempt of its own."""
-    if not said:
-        return number
-    return next((n for n in range(number) if expected_text(script, attempt=n).startswith(said)), number)
+def _continued(script: Script, said: str, number: int) -> tuple[int, str]:
+    """Whose text is continued, and all of it so far; a new answer is an attempt of its own.
+
+    A log whose oldest blocks were trimmed away offers the end of its text only.
+    """
+    for attempt in range(number) if said else ():
+        text = expected_text(script, attempt=attempt)
+        if said in text:
+            return attempt, text[: text.index(said) + len(said)]
+    return number, said

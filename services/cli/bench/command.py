@@ -19,6 +19,7 @@ SCENARIOS: Final = {
     "idle": "idle",
     "slow-readers": "slow_readers",
     "replay": "replay",
+    "memory": "memory",
     "scale": "scale",
 }
 

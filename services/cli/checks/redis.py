@@ -8,9 +8,11 @@ from services.cli.checks.finding import Finding, failed, ok, skipped, warning
 from services.cli.local.stack import without_password
 from services.worker.dispatcher import queue_name
 from shared.errors import StoreError
+from shared.keys import Keyspace
 from shared.redis_client import open_client
 from shared.redis_errors import mapping
 from shared.redis_library import Library
+from shared.redis_store import RedisStore
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ async def check_redis(settings: Settings, *, load: bool) -> Sequence[Finding]:
                 version(info),
                 eviction(info, is_allowed=settings.allow_eviction),
                 persistence(info),
-                memory(info, budget_bytes=settings.max_total_bytes),
+                await _memory(client, info, settings),
                 await _functions(client, load=load),
                 await _clock(client),
             ]
@@ -123,6 +125,15 @@ def skew(offset_s: float) -> Finding:
     if abs(offset_s) >= _SKEW_WARNING_S:
         return warning("clock", detail, fix)
     return ok("clock", detail)
+
+
+async def _memory(client: "Redis", info: Info, settings: Settings) -> Finding:
+    """What Redis may use, unless what the streams hold is the more urgent news."""
+    held_bytes = (await RedisStore(client, Keyspace(settings.prefix)).usage()).bytes
+    if held_bytes > settings.max_total_bytes * settings.soft_share:
+        detail = f"streams hold {_mib(held_bytes)} of {_mib(settings.max_total_bytes)}: finished ones are being evicted"
+        return warning("memory", detail, "raise TAILRACE_MAX_TOTAL_BYTES (and maxmemory), or lower TAILRACE_RETAIN_S")
+    return memory(info, budget_bytes=settings.max_total_bytes)
 
 
 async def _functions(client: "Redis", *, load: bool) -> Finding:

@@ -1,0 +1,190 @@
+"""Memory that runs out: what is refused, what goes, and that whoever is in the middle of an answer does not notice."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from services.cli.bench.author import opened_author
+from shared.errors import StreamTooLarge
+from shared.events import delta, tool_call
+from shared.keys import Keyspace
+from shared.redis_client import open_client
+from shared.redis_store import RedisStore
+from shared.store import Evicted
+from tests.conftest import own_keyspace, remove_keys
+from tests.memory.told import tell
+from tests.support.calls import call
+from tests.support.redis_server import RedisServer, running_redis
+from tests.support.script import Script
+from tests.support.stack import MODEL, Stack, running_stack
+from tests.support.streams import begin, end, write
+from tests.support.waiting import eventually
+
+__all__ = ()
+
+BUDGET = 60_000
+MIB = 2**20
+
+
+@pytest.fixture
+def small(redis_url: str) -> Iterator[Stack]:
+    """One edge with a small budget and nobody who pulls."""
+    keyspace = own_keyspace()
+    with running_stack(
+        redis_url=redis_url, prefix=keyspace.prefix, edges=1, workers=0, max_total_bytes=BUDGET
+    ) as stack:
+        yield stack
+    asyncio.run(remove_keys(redis_url, keyspace))
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with running_redis("redis7") as server:
+        yield server
+
+
+async def test_a_create_is_refused_and_an_earlier_one_can_be_repeated(small: Stack) -> None:
+    (port,) = small.ports
+    body = {"model": MODEL, "messages": [*Script("x").messages(), {"role": "user", "content": "x" * 10_000}]}
+    first = await call(port, "POST", "/v1/streams", body=body, idempotency_key="again")
+    assert first[0] == 201
+    statuses = [(await call(port, "POST", "/v1/streams", body=body))[0] for _ in range(6)]
+    assert statuses.count(503) >= 3
+    status, refused = await call(port, "POST", "/v1/streams", body=body)
+    assert (status, refused["error"]["code"], refused["error"]["retryable"]) == (503, "memory_pressure", True)
+    again = await call(port, "POST", "/v1/streams", body=body, idempotency_key="again")
+    assert (again[0], again[1]["id"]) == (200, first[1]["id"])
+    _, stats = await call(port, "GET", "/v1/stats")
+    assert stats["memory"]["bytes"] <= BUDGET == stats["memory"]["limit_bytes"]
+    assert stats["memory"]["requests_bytes"] > 10_000
+    assert small.edges[0].metric("tailrace_creates_refused_total") >= 4
+
+
+async def test_an_evicted_stream_answers_410(small: Stack, redis_url: str) -> None:
+    (port,) = small.ports
+    store = RedisStore(open_client(redis_url), Keyspace(small.settings["prefix"]))
+    stream_id = await begin(store, tenant="public")
+    await end(store, stream_id, tail=await write(store, stream_id, "hi"))
+    status, _ = await call(port, "GET", f"/v1/streams/{stream_id}")
+    assert status == 200
+    replies = await store.evict([stream_id], why="evicted", tombstone_ms=60_000)
+    assert isinstance(replies[0], Evicted)
+    for path in (f"/v1/streams/{stream_id}", f"/v1/streams/{stream_id}/events"):
+        status, body = await call(port, "GET", path)
+        assert (status, body["error"]["code"]) == (410, "stream_expired")
+        assert body["error"]["gone_ms"]
+    await store.aclose()
+
+
+async def test_reading_a_finished_stream_saves_it(small: Stack, redis_url: str) -> None:
+    (port,) = small.ports
+    store = RedisStore(open_client(redis_url), Keyspace(small.settings["prefix"]))
+    read, unread = [await begin(store, tenant="public") for _ in range(2)]
+    for stream_id in (read, unread):
+        await end(store, stream_id, tail=await write(store, stream_id, "hi"))
+
+    async def is_saved() -> bool:
+        await call(port, "GET", f"/v1/streams/{read}/events")
+        return [each.id for each in await store.stalest(limit=10)] == [unread, read]
+
+    await eventually(is_saved)
+    await store.aclose()
+
+
+async def test_an_edge_takes_no_readers_from_a_redis_that_evicts(server: RedisServer) -> None:
+    with running_stack(redis_url=server.url, prefix="policy", edges=1, workers=0) as stack:
+        client = open_client(server.url)
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        status, body = stack.edges[0].get("/readyz")
+        assert (status, body["error"]["code"]) == (503, "store_evicts")
+        assert "allkeys-lru" in stack.edges[0].log
+        await client.config_set("maxmemory-policy", "noeviction")
+        assert stack.edges[0].status("/readyz") == 200
+        await client.aclose()
+
+
+async def test_a_writer_under_oom_folds_and_goes_on(server: RedisServer) -> None:
+    """`maxmemory` is hit in the middle of an answer, while finished ones lie around: they go, the answer goes on."""
+    async with opened_author(server.url, budget_s=30, fold_bytes=10**9) as author:
+        old = [await author.begin() for _ in range(20)]
+        for writer in old:
+            await author.say(writer, "o" * 20_000)
+            await author.end(writer)
+        live = await author.begin()
+        said = [f"{number} " for number in range(3_000)]
+        await author.say(live, said[0])
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(author.budget.run())
+            used = (await author.store.server()).used_bytes
+            await author.store.client.config_set("maxmemory", used + 40_000)
+            for text in said[1:]:
+                await author.say(live, text)
+            keeper.cancel()
+        await author.store.client.config_set("maxmemory", 0)
+        await author.end(live)
+        assert (await tell(author.store, live.id)).pieces[0] == ("text", 0, "".join(said))
+        assert (await author.store.usage()).evicted > 0
+
+
+async def test_a_single_delta_of_ten_mebibytes(server: RedisServer) -> None:
+    async with opened_author(server.url, max_stream_bytes=50 * MIB) as author:
+        writer = await author.begin()
+        text = "0123456789abcdef" * (10 * MIB // 16)
+        writer.add([delta("text", text)])
+        await writer.room()
+        await author.end(writer)
+        await author.folded([writer.id])
+        told = await tell(author.store, writer.id)
+        assert told.pieces[0] == ("text", 0, text)
+        assert told.events <= 15
+        assert (await author.store.footprint(writer.id)) < 16 * MIB
+
+
+async def test_many_deltas_of_one_byte(server: RedisServer) -> None:
+    async with opened_author(server.url) as author:
+        writer = await author.begin()
+        text = "".join(chr(97 + number % 26) for number in range(50_000))
+        for character in text:
+            writer.add([delta("text", character)])
+            await writer.room()
+        await author.end(writer)
+        await author.folded([writer.id])
+        assert (await tell(author.store, writer.id)).pieces[0] == ("text", 0, text)
+        assert (await author.store.footprint(writer.id)) < 2 * len(text)
+
+
+async def test_a_stream_over_its_limit_stays_within_it_and_tells(server: RedisServer) -> None:
+    limit = 2 * MIB
+    async with opened_author(server.url, max_stream_bytes=limit, block_bytes=100_000) as author:
+        writer = await author.begin()
+        for number in range(600):
+            writer.add([delta("text", f"{number:08d}" * 512)])
+            await writer.room()
+            if number % 50 == 0:
+                await writer.flushed()
+                meta = await author.store.meta(writer.id)
+                assert meta is not None
+                assert meta.bytes < limit * 1.2
+        await author.end(writer)
+        told = await tell(author.store, writer.id)
+        meta = await author.store.meta(writer.id)
+        assert meta is not None
+        assert told.gaps == [(0, meta.trimmed)]
+        whole = "".join(f"{number:08d}" * 512 for number in range(600))
+        assert told.pieces[0] == ("text", 0, whole[meta.trimmed :])
+
+
+async def test_what_can_be_neither_folded_nor_trimmed_ends_the_answer(server: RedisServer) -> None:
+    """An unfinished tool call of any size: a continuation could not take it up half-way, so it is not folded."""
+    async with opened_author(server.url, max_stream_bytes=MIB) as author:
+        writer = await author.begin()
+        writer.add([tool_call(0, "", call_id="c", name="f")])
+
+        async def pour() -> None:
+            for _ in range(200):
+                writer.add([tool_call(0, "x" * 20_000)])
+                await writer.flushed()
+
+        with pytest.raises(StreamTooLarge):
+            await pour()
