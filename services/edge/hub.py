@@ -184,7 +184,7 @@ class Hub:
         tick = 0
         while True:
             await asyncio.sleep(tick_s)
-            self._bound_feeds()
+            self.bound_feeds()
             tick = (tick + 1) % _TICKS_PER_HEARTBEAT
             now = _now()
             for reader in [reader for reader in self.readers if id(reader) // 64 % _TICKS_PER_HEARTBEAT == tick]:
@@ -197,7 +197,7 @@ class Hub:
         kept_bytes = sum(feed.kept_bytes for feed in self.feeds.values())
         return {"readers": len(self.readers), "feeds": len(self.feeds), "feed_bytes": kept_bytes}
 
-    def _bound_feeds(self) -> None:
+    def bound_feeds(self) -> None:
         """Let frames of the quietest feeds go when all together keep too much: their readers can read Redis."""
         kept_bytes = sum(feed.kept_bytes for feed in self.feeds.values())
         if kept_bytes > self._settings.edge_buffer_bytes:

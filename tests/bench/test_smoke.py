@@ -27,7 +27,7 @@ _MOST_TIMES_THE_FLOOR = 60
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_tiny_run_gives_figures(name: str) -> None:
     # One case stands for the others of its scenario, which differ in numbers only.
-    result = run_scenario(name, replace(TINY, cases=("tabs", "edges")))
+    result = run_scenario(name, replace(TINY, cases=("tabs", "edges", "late")))
     assert result.scenario == name
     assert result.rows
     assert all(math.isfinite(value) for row in result.rows for value in row.figures.values())

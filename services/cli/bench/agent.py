@@ -31,8 +31,10 @@ class Agent:
 
     @classmethod
     def of_module(cls, module: str, specification: Mapping[str, Any]) -> Self:
-        """One of ours: the module is run with its specification as the only argument."""
-        return cls(module, [sys.executable, "-m", module, json.dumps(specification)])
+        """One of ours: the module is run, and told its specification as the first line of its input."""
+        agent = cls(module, [sys.executable, "-m", module])
+        agent.tell(json.dumps(specification))
+        return agent
 
     @property
     def pid(self) -> int:
@@ -40,7 +42,9 @@ class Agent:
 
     def tell(self, word: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n".encode())
+        data = f"{word}\n".encode()
+        while data:  # unbuffered: a pipe may take less than all
+            data = data[self._process.stdin.write(data) :]
 
     def hear(self, *, timeout_s: float = 60) -> dict[str, Any]:
         """The next object it says. Raises `Failure` if it ends or stays silent."""
@@ -90,8 +94,8 @@ class Agent:
 
 
 def spec() -> dict[str, Any]:
-    """The agent's end: what it was started with."""
-    given: dict[str, Any] = json.loads(sys.argv[1])
+    """The agent's end: what it was started with. Not an argument, because 9,000 paths are too long for one."""
+    given: dict[str, Any] = json.loads(sys.stdin.readline())
     return given
 
 

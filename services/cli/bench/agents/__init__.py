@@ -1,3 +1,3 @@
-"""Load generators, one process each: `python -m services.cli.bench.agents.NAME SPECIFICATION`."""
+"""Load generators, one process each: `python -m services.cli.bench.agents.NAME`, told what to do over its input."""
 
 __all__ = ()
