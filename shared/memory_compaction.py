@@ -183,4 +183,4 @@ def _trim(stream: MemoryStream, over_bytes: int) -> int:
 
 def _bytes_of(parts: Sequence[Part]) -> int:
     values = sum(len(value) for _, value in parts)
-    return _BLOCK_OVERHEAD + len(parts) * _PART_OVERHEAD + values + values // 8
+    return _BLOCK_OVERHEAD + len(parts) * _PART_OVERHEAD + values + values // 6

@@ -15,7 +15,7 @@ __all__ = ("Admission",)
 # share of its keys, but what is written meanwhile does not.
 _SAMPLE_S, _FRESH_SAMPLE_S = 1.0, 0.1
 # Share of a budget that new streams may fill: those that are live already need the rest to go on.
-_SHARE: Final = 0.95
+_SHARE: Final = 0.9
 _RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
 # Tenants whose bytes are remembered; only asked for where a tenant's budget is set.
 _TENANTS: Final = 1000

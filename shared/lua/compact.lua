@@ -17,13 +17,13 @@ local function id_after(id)
   return string.match(id, '^%d+') .. '-' .. digits(offset_of(id) + 1)
 end
 
--- What a block costs in `bytes`: its values, an eighth more because the allocator rounds up, a little for itself and parts.
+-- What a block costs in `bytes`: its values, a sixth more because allocators round up, a little for itself and parts.
 local function block_bytes_of(fields)
   local values, parts = 0, (#fields - 2) / 2
   for i = 4, #fields, 2 do
     values = values + #fields[i]
   end
-  return BLOCK_OVERHEAD + parts * PART_OVERHEAD + values + math.floor(values / 8)
+  return BLOCK_OVERHEAD + parts * PART_OVERHEAD + values + math.floor(values / 6)
 end
 
 local ARGUMENTS = '"arguments_delta":"'

@@ -225,7 +225,7 @@ def test_tombstones_stand_less_long_when_streams_come_fast() -> None:
 async def test_admission_counts_what_it_let_in(any_store: Store) -> None:
     await create(any_store)
     held = (await any_store.usage()).bytes
-    admission = Admission(any_store, settings(max_total_bytes=round((held + 3 * (GROWING + 100)) / 0.95) + 1))
+    admission = Admission(any_store, settings(max_total_bytes=round((held + 3 * (GROWING + 100)) / 0.9) + 1))
     for _ in range(3):
         await admission.admit("acme", 100)
     with pytest.raises(MemoryPressure) as refused:
@@ -235,7 +235,7 @@ async def test_admission_counts_what_it_let_in(any_store: Store) -> None:
 
 
 async def test_admission_of_a_tenant(any_store: Store) -> None:
-    admission = Admission(any_store, settings(max_tenant_bytes=round(2 * GROWING / 0.95)))
+    admission = Admission(any_store, settings(max_tenant_bytes=round(2 * GROWING / 0.9)))
     await admission.admit("one", 100)
     with pytest.raises(MemoryPressure):
         await admission.admit("one", 100 + GROWING)

@@ -48,7 +48,7 @@ async def test_a_live_log_keeps_its_newest_entry(any_store: Store) -> None:
     stream_id = await begin(any_store)
     await write(any_store, stream_id, "one", " two", " three")
     assert await fold(any_store, stream_id) == Compacted(
-        7, 0, REST + BLOCK + PART + 7 + ENTRY + 6, ENTRY + 6, more=False
+        7, 0, REST + BLOCK + PART + 7 + 7 // 6 + ENTRY + 6, ENTRY + 6, more=False
     )
     assert await events_of(any_store, stream_id) == [("text", b"one two"), ("text", b" three")]
     assert (await meta_of(any_store, stream_id)).folded == 7
@@ -201,7 +201,7 @@ async def test_what_is_over_the_budget_of_a_stream_is_trimmed_and_told(any_store
         await fold(any_store, stream_id, block_bytes=2_000, max_bytes=6_000)
     meta = await meta_of(any_store, stream_id)
     assert meta.bytes <= 6_000
-    assert meta.trimmed == 14_000 or meta.trimmed == 15_000
+    assert meta.trimmed == 16_000
     told = await tell(any_store, stream_id)
     assert told.gaps == [(0, meta.trimmed)]
     assert (

@@ -157,7 +157,7 @@ async def taken_over(store: Store, first: list[Event], second: list[Event], mode
     await everywhere(store, stream_id, [*said, events.CANCELLED], limit=4)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     first=st.lists(deltas, min_size=1, max_size=8),
     second=st.lists(st.one_of(deltas, calls), min_size=1, max_size=8),

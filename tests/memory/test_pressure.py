@@ -112,12 +112,12 @@ async def test_a_writer_under_oom_folds_and_goes_on(server: RedisServer) -> None
             await author.say(writer, "o" * 20_000)
             await author.end(writer)
         live = await author.begin()
-        said = [f"{number} " for number in range(3_000)]
+        said = [f"{number} " for number in range(1_500)]
         await author.say(live, said[0])
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(author.budget.run())
             used = (await author.store.server()).used_bytes
-            await author.store.client.config_set("maxmemory", used + 40_000)
+            await author.store.client.config_set("maxmemory", used + 30_000)
             for text in said[1:]:
                 await author.say(live, text)
             keeper.cancel()
