@@ -25,6 +25,7 @@ __all__ = ("RedisTailer",)
 # Beyond the time Redis was asked to wait, before we call it dead.
 _GRACE_S = 5.0
 _RETRY_S = 0.001
+_MOST_NAMES = 20_000
 
 
 class RedisTailer:
@@ -37,6 +38,7 @@ class RedisTailer:
         self._client_id = 0
         self._reading = False
         self._reads = 0
+        self._names: dict[str, str] = {}
 
     def __repr__(self) -> str:
         state = "reading" if self._reading else "open" if self._connection else "closed"
@@ -86,9 +88,18 @@ class RedisTailer:
         if block_ms > 0:
             command += ["BLOCK", block_ms]
         command.append("STREAMS")
-        command += [self._keys.stream(stream_id) for stream_id in cursors]
-        command += [str(position) for position in cursors.values()]
+        command += [self._key(stream_id) for stream_id in cursors]
+        command += [f"{attempt}-{offset}" for attempt, offset in cursors.values()]
         return command
+
+    def _key(self, stream_id: str) -> str:
+        """The key of a stream, which is asked for some hundred times a second."""
+        key = self._names.get(stream_id)
+        if key is None:
+            if len(self._names) > _MOST_NAMES:
+                self._names.clear()
+            key = self._names[stream_id] = self._keys.stream(stream_id)
+        return key
 
     async def _open(self) -> Connection:
         if self._connection is None:

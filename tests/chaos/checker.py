@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from tests.chaos.log import FinalLog
@@ -148,7 +149,8 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
     logs = {record.stream: record for record in records if isinstance(record, Logged)}
     asked = {record.key: record.requests for record in records if isinstance(record, Asked)}
     removed = {record.stream for record in records if isinstance(record, Removed)}
-    is_lossy = any(isinstance(record, Struck) and record.loses for record in records)
+    lossy = [record.began_ns for record in records if isinstance(record, Struck) and record.loses]
+    lossy_from_ns = min(lossy, default=inf)
     known: dict[str, Known] = {}
     for record in records:
         if isinstance(record, Created):
@@ -156,7 +158,7 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
             script = script_from(record.script)
             oracle = Oracle(script, asked.get(script.key, 1))
             gone = record.stream in removed
-            known[record.stream] = Known(log, oracle, may_be_gone=gone, may_be_lost=is_lossy)
+            known[record.stream] = Known(log, oracle, may_be_gone=gone, lossy_from_ns=lossy_from_ns)
     for each in known.values():
         each.others = [other.oracle for other in known.values() if other is not each]
     return known
@@ -167,7 +169,7 @@ def _of_log(known: Known) -> Iterator[Violation]:
         return  # somebody took away some or all of its keys; what its readers are told is another matter
     if known.log.exists:
         yield from known.log.violations(known.oracle)
-    elif not known.may_be_lost:
+    elif known.lossy_from_ns == inf:
         yield Violation(6, "the stream is gone, and nobody took it away", None, known.log.record)
 
 

@@ -12,7 +12,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.faults.fault import Fault, Scene
 from tests.chaos.nemesis import Nemesis, inject
 from tests.chaos.workload import Workload
-from tests.support.history import History, Struck
+from tests.support.history import History, Removed, Struck
 from tests.support.script import Script
 from tests.support.waiting import eventually
 
@@ -93,8 +93,11 @@ class Run:
     async def _settle(self) -> None:
         """A stream whose readers were told an end that a failover lost is still on its way to another one."""
 
+        removed = {record.stream for record in self.history.records if isinstance(record, Removed)}
+        kept = [stream_id for stream_id in self.workload.streams if stream_id not in removed]
+
         async def is_settled() -> bool:
-            metas = [await self.cluster.store.meta(stream_id) for stream_id in self.workload.streams]
+            metas = [await self.cluster.store.meta(stream_id) for stream_id in kept]
             return all(meta is None or meta.is_over for meta in metas)
 
         try:

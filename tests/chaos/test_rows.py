@@ -7,6 +7,7 @@ RESULTS.md show the defaults. Where the other rows are, and which are left out, 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 
 import pytest
 import pytest_asyncio
@@ -29,7 +30,7 @@ from tests.chaos.faults.redis import (
     RestartMaster,
     SplitClaim,
 )
-from tests.chaos.faults.streams import CancelStream, DeleteKeys, DeleteStream, FlushAll
+from tests.chaos.faults.streams import KEYS, CancelStream, DeleteKeys, DeleteStream, FlushAll
 from tests.chaos.faults.workers import DrainWorker, FreezeWorker, KillWorker, SkewClock
 from tests.chaos.run import Run, Verdict, scenario
 from tests.support.history import Left, Received, Removed
@@ -126,20 +127,28 @@ async def test_row_12_out_of_memory(healed: Cluster) -> None:
     assert set(verdict.report.outcomes) <= {"done", "error"}
 
 
-async def test_row_14_keys_deleted(healed: Cluster) -> None:
-    run, _ = await strike(healed, DeleteKeys(), stall_s=3)
+@pytest.mark.parametrize("names", KEYS, ids="+".join)
+async def test_row_14_keys_deleted(healed: Cluster, names: tuple[str, ...]) -> None:
+    run, _ = await strike(healed, DeleteKeys(names), stall_s=3)
     await gone_in_time(run, healed, within_s=2)
+    for left_s in await log_lifetimes(run, healed):
+        if "log" in names:
+            assert left_s is None, "the log was deleted, and somebody has brought it back"
+        else:
+            assert left_s is None or left_s < inf, "the log without its meta stays for ever"
 
 
 async def test_row_14_stream_deleted(healed: Cluster) -> None:
     run, _ = await strike(healed, DeleteStream(), stall_s=3)
     await gone_in_time(run, healed, within_s=2)
+    assert set(await log_lifetimes(run, healed)) == {None}
 
 
 async def test_row_14_flushall(healed: Cluster) -> None:
     run, verdict = await strike(healed, FlushAll(), stall_s=3)
     assert verdict.report.outcomes == {"gone": verdict.report.readers}
     await gone_in_time(run, healed, within_s=2)
+    assert set(await log_lifetimes(run, healed)) == {None}
 
 
 async def test_row_15_folding_under_slow_readers(healed: Cluster) -> None:
@@ -258,17 +267,22 @@ async def lease_over(cluster: Cluster, stream_id: str) -> None:
 
 
 async def gone_in_time(run: Run, cluster: Cluster, *, within_s: float) -> None:
-    """Readers of what was taken away are told in time, and nobody brings it back without its meta and expiry."""
+    """Readers of what was taken away are told in time."""
     removed = {record.stream: record for record in run.history.records if isinstance(record, Removed)}
     left = [r for r in run.history.records if isinstance(r, Left) and r.stream in removed]
     assert left
     for record in left:
         assert record.outcome == "gone"
         assert record.at_ns < removed[record.stream].at_ns + (within_s + _SLACK_S) * _S, record
+
+
+async def log_lifetimes(run: Run, cluster: Cluster) -> list[float | None]:
+    """How long the logs of what was taken away still live: None if they are gone, infinity if they never expire."""
     keys = Keyspace(cluster.settings["prefix"])
     client = cluster.redis.client((await cluster.redis.master()).port)
-    for stream_id in removed:
-        assert not await client.exists(keys.stream(stream_id)) or await client.exists(keys.meta(stream_id))
+    removed = {record.stream for record in run.history.records if isinstance(record, Removed)}
+    left_ms = [await client.pttl(keys.stream(stream_id)) for stream_id in removed]
+    return [{-2: None, -1: inf}.get(each, each / 1000) for each in left_ms]
 
 
 @pytest_asyncio.fixture(loop_scope="package")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from tests.chaos.log import FinalLog, Place, place
@@ -24,7 +25,7 @@ class Known:
     oracle: Oracle
     others: Sequence[Oracle] = ()
     may_be_gone: bool = False
-    may_be_lost: bool = False
+    lossy_from_ns: float = inf
     names: dict[str, tuple[tuple[str, ...], Received]] = field(default_factory=dict)
     attempts: dict[int, Received] = field(default_factory=dict)
 
@@ -185,7 +186,7 @@ class ReaderView:
         if where is None or self._known.may_be_gone:
             return
         if not log.keeps(where):
-            if not self._known.may_be_lost:
+            if self._known.lossy_from_ns == inf:  # what was lost may have been read long before
                 yield Violation(6, "a reader was told an end that the log does not have", self._ending, log.record)
             return
         digest = log.digests.get(where.offset)
@@ -193,7 +194,8 @@ class ReaderView:
             yield Violation(1, "what the reader holds in the end is not the log", self._ending, log.record)
 
     def _gone(self, record: Received | Refused) -> Iterator[Violation]:
-        if not self._known.may_be_gone and (self._known.log.exists or not self._known.may_be_lost):
+        # A stream that one failover lost can be back after the next: the old master had it all the time.
+        if not self._known.may_be_gone and record.at_ns < self._known.lossy_from_ns:
             yield Violation(6, "a reader was told that a stream is gone, and nobody took it away", self._last, record)
 
     # State

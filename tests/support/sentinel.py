@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -20,6 +20,7 @@ __all__ = ("MASTER", "SentinelGroup", "running_sentinels")
 
 MASTER: Final = "tailrace"
 _DOWN_AFTER_MS = 1000
+_PATIENT_MS = 60_000
 _FAILOVER_TIMEOUT_MS = 3000
 _SENTINELS, _QUORUM = 3, 2
 # The replica has a user of its own, so that the link can be cut by switching that user off.
@@ -132,6 +133,15 @@ class SentinelGroup:
             with contextlib.suppress(RedisError, OSError):
                 await self.command(node.port, "ACL", "SETUSER", "replica", "on")
 
+    @asynccontextmanager
+    async def patience(self) -> AsyncIterator[None]:
+        """Meanwhile a silent master is not replaced: in a pause, Sentinels' own PUBLISH waits as any write does."""
+        await self._set_down_after(_PATIENT_MS)
+        try:
+            yield
+        finally:
+            await self._set_down_after(_DOWN_AFTER_MS)
+
     async def fail_over(self) -> None:
         """What an operator asks of the Sentinels: promote the replica."""
         await self.command(self.sentinel_ports[0], "SENTINEL", "FAILOVER", MASTER)
@@ -151,6 +161,10 @@ class SentinelGroup:
 
         await eventually(has_moved_surely, within_s=within_s, every_s=0.02)
         return await self.master()
+
+    async def _set_down_after(self, ms: int) -> None:
+        for port in self.sentinel_ports:
+            await self.command(port, "SENTINEL", "SET", MASTER, "down-after-milliseconds", ms)
 
     # Starting
 

@@ -103,7 +103,7 @@ class SplitClaim:
 
 
 class PauseRedis:
-    """The master answers nobody who writes, though it is alive."""
+    """The master answers nobody who writes, though it is alive, and the Sentinels have patience with it."""
 
     row: ClassVar = "row_10_redis_paused"
     loses: ClassVar = False
@@ -114,8 +114,9 @@ class PauseRedis:
     async def strike(self, scene: Scene) -> str | None:
         redis = scene.cluster.redis
         master = await redis.master()
-        await redis.command(master.port, "CLIENT", "PAUSE", round(self._seconds * 1000), "WRITE")
-        await lasting(self._seconds)
+        async with redis.patience():
+            await redis.command(master.port, "CLIENT", "PAUSE", round(self._seconds * 1000), "WRITE")
+            await lasting(self._seconds)
         return f"node {master.port} for {self._seconds} s"
 
 

@@ -1,6 +1,8 @@
 """Faults of single streams: what an operator or a user can do to them."""
 
-from typing import ClassVar
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from shared.errors import StoreError
 from shared.keys import Keyspace
@@ -8,7 +10,10 @@ from tests.chaos.faults.fault import Scene
 from tests.support.history import Removed
 from tests.support.sse_client import opened
 
-__all__ = ("CancelStream", "DeleteKeys", "DeleteStream", "FlushAll")
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ("KEYS", "CancelStream", "DeleteKeys", "DeleteStream", "FlushAll")
 
 
 class CancelStream:
@@ -33,24 +38,41 @@ class CancelStream:
             return None
 
 
+KEYS: Final = (("log",), ("meta",), ("log", "meta", "request"))
+
+
 class DeleteKeys:
     """Somebody at redis-cli deletes some or all keys of a live stream, or lets them expire now."""
 
     row: ClassVar = "row_14_keys_deleted"
     loses: ClassVar = False
 
+    def __init__(self, names: tuple[str, ...] | None = None) -> None:
+        self._names = names
+
     async def strike(self, scene: Scene) -> str | None:
         stream_id = await live_stream(scene)
         if stream_id is None:
             return None
         keys = Keyspace(scene.cluster.settings["prefix"])
-        log, meta, request = keys.stream(stream_id), keys.meta(stream_id), keys.request(stream_id)
-        which = scene.chance.choice(([log], [meta], [log, meta, request]))
+        key_of = {"log": keys.stream, "meta": keys.meta, "request": keys.request}
+        which = [key_of[name](stream_id) for name in self._names or scene.chance.choice(KEYS)]
         scene.history.add(Removed(scene.history.now(), stream_id))
         client = scene.cluster.redis.client((await scene.cluster.redis.master()).port)
         if scene.chance.random() < 0.5:
             return f"{await client.delete(*which)} of {which}"
-        return f"{[await client.pexpire(key, 1) for key in which]} of {which}"
+        await _expire(client, which)
+        return f"{which} expired"
+
+
+async def _expire(client: "Redis", keys: Sequence[str]) -> None:
+    """Let keys expire together. A heartbeat in the last millisecond gives what is still there its whole life again."""
+    while await client.exists(*keys):
+        async with client.pipeline(transaction=True) as pipe:
+            for key in keys:
+                pipe.pexpire(key, 1)
+            await pipe.execute()
+        await asyncio.sleep(0.002)
 
 
 class FlushAll:
