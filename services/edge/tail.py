@@ -139,9 +139,11 @@ class Tail:
         except BaseException:
             self._cold = {}
             raise
-        # Who spoke up is hot from now on; the others stay cold, also while nobody asks about them.
-        self._cold = self._quiet()
-        self._hub.joined.set()
+        else:
+            # Who spoke up is hot from now on; the others stay cold, also while nobody asks about them.
+            self._cold = self._quiet()
+        finally:
+            self._hub.joined.set()
         await asyncio.sleep(min(len(self._cold) * _PAUSE_PER_STREAM_S, _COLD_PAUSE_MOST_S))
 
     def _quiet(self) -> Mapping[str, Position]:
