@@ -9,7 +9,7 @@ from typing import Final, Self
 from shared.events import DELTA_KINDS, LogEntry
 from shared.memory_stream import Block, MemoryStream, Part
 from shared.position import Position
-from shared.store import GROWTH_BYTES, STREAM_BYTES, Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over
+from shared.store import Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over, share_bytes
 
 __all__ = ("ENTRY_OVERHEAD", "compact", "share_of")
 
@@ -81,7 +81,7 @@ class _Gathered:
 
 def share_of(stream: MemoryStream) -> int:
     """What the sums count for the stream besides its bytes."""
-    return STREAM_BYTES if stream.text("whole") else STREAM_BYTES + GROWTH_BYTES
+    return share_bytes(is_whole=bool(stream.text("whole")))
 
 
 def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> CompactReply:

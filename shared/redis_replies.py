@@ -11,8 +11,6 @@ from shared.lineage import Fence, Lineage
 from shared.listing import ListingCursor
 from shared.position import Position
 from shared.store import (
-    GROWTH_BYTES,
-    STREAM_BYTES,
     Appended,
     AppendReply,
     Beating,
@@ -45,6 +43,7 @@ from shared.store import (
     TailMismatch,
     Tombstone,
     Usage,
+    share_bytes,
 )
 
 __all__ = (
@@ -172,8 +171,7 @@ def usage_sum(found: Iterable[Usage]) -> Usage:
 
 
 def stalest(place: ListingCursor, tenant: str, status: str, held: int, *, is_whole: bool) -> Stalest:
-    held += STREAM_BYTES if is_whole else STREAM_BYTES + GROWTH_BYTES
-    return Stalest(place.id, tenant, status, held, place.touched_ms, str(place))
+    return Stalest(place.id, tenant, status, held + share_bytes(is_whole=is_whole), place.touched_ms, str(place))
 
 
 def tenant_sums(usages: Iterable[Mapping[bytes, bytes]]) -> dict[str, int]:

@@ -7,15 +7,13 @@ the life of a worker. Exceptions (`StoreError`) are left for a store that cannot
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from shared.events import Event, LogEntry
 from shared.lineage import Fence, Lineage
 from shared.position import Position
 
 __all__ = (
-    "GROWTH_BYTES",
-    "STREAM_BYTES",
     "Append",
     "AppendReply",
     "Appended",
@@ -63,11 +61,11 @@ __all__ = (
     "Tombstone",
     "Usage",
     "is_over",
+    "share_bytes",
 )
 
-# What the sums count for a stream besides its bytes: its keys, and until it is folded whole the room it may grow into.
-STREAM_BYTES: Final = 4096
-GROWTH_BYTES: Final = 6144
+# As STREAM_OVERHEAD and GROWTH_OVERHEAD in Lua.
+_STREAM_BYTES, _GROWTH_BYTES = 4096, 6144
 
 Status = Literal["queued", "running", "done", "error", "cancelled"]
 Interruption = Literal["continue", "restart", "fail"]
@@ -77,6 +75,11 @@ Eviction = Literal["expired", "evicted"]
 def is_over(status: str) -> bool:
     """Whether a stream with this status has its terminal event."""
     return status in {"done", "error", "cancelled"}
+
+
+def share_bytes(*, is_whole: bool) -> int:
+    """What the sums count for a stream besides its bytes: its keys, and until it is folded whole room to grow into."""
+    return _STREAM_BYTES if is_whole else _STREAM_BYTES + _GROWTH_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.errors import MemoryPressure
 from shared.settings import Settings
-from shared.store import GROWTH_BYTES, STREAM_BYTES, Store
+from shared.store import Store, share_bytes
 
 __all__ = ("Admission",)
 
@@ -42,7 +42,7 @@ class Admission:
 
     async def admit(self, tenant: str, request_bytes: int) -> None:
         """Raises `MemoryPressure`, which says when to come again, or `StoreError`."""
-        wanted = request_bytes + STREAM_BYTES + GROWTH_BYTES
+        wanted = request_bytes + share_bytes(is_whole=False)
         async with self._sampling:  # one look for all that come at once
             samples = [(await self._sampled(), self._settings.max_total_bytes)]
             if self._settings.max_tenant_bytes is not None:
