@@ -35,6 +35,7 @@ def bytes_per_token(options: Options) -> tuple[Sequence[Row], Sequence[Check]]:
     ]
     checks = [
         at_most("bytes per token, log, live", live["log_bytes"], 26),
+        at_most("bytes per token, everything, live", live["all_bytes"], 26),
         at_most("bytes per token, log, folded", folded["log_bytes"], 9),
     ]
     return rows, checks

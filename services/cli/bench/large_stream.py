@@ -31,7 +31,6 @@ class _Heard:
     text_bytes: int = 0
     gap_bytes: int = 0
     gaps: int = 0
-    ending: str = ""
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -112,8 +111,6 @@ def _take(heard: _Heard, event: dict[str, str]) -> None:
         case "gap":
             heard.gaps += 1
             heard.gap_bytes += _offset(event["to"]) - _offset(event["from"])
-        case "done" | "error" | "cancelled":
-            heard.ending = event["type"]
 
 
 def _offset(event_id: str) -> int:
