@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import Final
 
 from tests.chaos.log import FinalLog
@@ -149,8 +148,8 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
     logs = {record.stream: record for record in records if isinstance(record, Logged)}
     asked = {record.key: record.requests for record in records if isinstance(record, Asked)}
     removed = {record.stream for record in records if isinstance(record, Removed)}
-    lossy = [record.began_ns for record in records if isinstance(record, Struck) and record.loses]
-    lossy_from_ns = min(lossy, default=inf)
+    strikes = [record for record in records if isinstance(record, Struck) and record.loses]
+    lossy = sorted(strikes, key=lambda struck: struck.began_ns)
     known: dict[str, Known] = {}
     for record in records:
         if isinstance(record, Created):
@@ -158,7 +157,7 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
             script = script_from(record.script)
             oracle = Oracle(script, asked.get(script.key, 1))
             gone = record.stream in removed
-            known[record.stream] = Known(log, oracle, may_be_gone=gone, lossy_from_ns=lossy_from_ns)
+            known[record.stream] = Known(log, oracle, may_be_gone=gone, lossy=lossy)
     for each in known.values():
         each.others = [other.oracle for other in known.values() if other is not each]
     return known
@@ -169,7 +168,7 @@ def _of_log(known: Known) -> Iterator[Violation]:
         return  # somebody took away some or all of its keys; what its readers are told is another matter
     if known.log.exists:
         yield from known.log.violations(known.oracle)
-    elif known.lossy_from_ns == inf:
+    elif not known.lossy:
         yield Violation(6, "the stream is gone, and nobody took it away", None, known.log.record)
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.checker import Limits, check
+from tests.chaos.log import FinalLog
+from tests.chaos.oracle import Oracle
 from tests.chaos.stories import CONTINUED, Story, good_story
+from tests.chaos.view import Known
 from tests.support.history import (
     Created,
     History,
@@ -415,6 +418,26 @@ def test_what_the_nemesis_took_away_may_be_gone() -> None:
     assert 6 in {violation.promise for violation in check(story.records).violations}
     story.records.append(Removed(0, "s1"))
     assert check(story.records).violations == []
+
+
+@pytest.mark.parametrize(
+    ("strikes", "is_there", "may_be"),
+    [
+        ([], True, False),
+        ([(0, 1)], True, False),
+        ([(0, 1)], False, True),
+        ([(80, 90)], False, False),
+        ([(0, 1), (2, 3)], True, False),
+        ([(0, 1), (2, 90)], True, True),
+        ([(0, 1), (80, 90)], True, True),
+    ],
+)
+def test_what_a_failover_may_have_taken(strikes: list[tuple[int, int]], is_there: bool, may_be: bool) -> None:
+    """A stream that is there in the end was lost by one failover only if a later one brought it back."""
+    lossy = [Struck(at, "row_07", took_effect=True, loses=True, began_ns=began) for began, at in strikes]
+    log = logged(good_story(), "s1")
+    known = Known(FinalLog(log if is_there else replace(log, status="")), Oracle(CONTINUED, 2), lossy=lossy)
+    assert known.may_be_lost_at(50) is may_be
 
 
 def test_loss_that_is_told_is_no_violation() -> None:

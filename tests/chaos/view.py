@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 from tests.chaos.log import FinalLog, Place, place
 from tests.chaos.oracle import Oracle
 from tests.chaos.transcript import CONTENT, TERMINAL, Transcript, rebuilt, size_of
 from tests.chaos.violation import Violation
-from tests.support.history import Left, Opened, Received, Refused
+from tests.support.history import Left, Opened, Received, Refused, Struck
 
 __all__ = ("Known", "ReaderView")
 
@@ -25,9 +24,18 @@ class Known:
     oracle: Oracle
     others: Sequence[Oracle] = ()
     may_be_gone: bool = False
-    lossy_from_ns: float = inf
+    lossy: Sequence[Struck] = ()
     names: dict[str, tuple[tuple[str, ...], Received]] = field(default_factory=dict)
     attempts: dict[int, Received] = field(default_factory=dict)
+
+    def may_be_lost_at(self, at_ns: int) -> bool:
+        """Whether a failover can have taken the whole stream by then.
+
+        One that is there in the end was only lost until a later failover: the master before had it all the time.
+        """
+        if not self.lossy or at_ns < self.lossy[0].began_ns:
+            return False
+        return not self.log.exists or any(each.at_ns >= at_ns for each in self.lossy[1:])
 
 
 class ReaderView:
@@ -186,7 +194,7 @@ class ReaderView:
         if where is None or self._known.may_be_gone:
             return
         if not log.keeps(where):
-            if self._known.lossy_from_ns == inf:  # what was lost may have been read long before
+            if not self._known.lossy:  # what was lost may have been read long before
                 yield Violation(6, "a reader was told an end that the log does not have", self._ending, log.record)
             return
         digest = log.digests.get(where.offset)
@@ -194,8 +202,7 @@ class ReaderView:
             yield Violation(1, "what the reader holds in the end is not the log", self._ending, log.record)
 
     def _gone(self, record: Received | Refused) -> Iterator[Violation]:
-        # A stream that one failover lost can be back after the next: the old master had it all the time.
-        if not self._known.may_be_gone and record.at_ns < self._known.lossy_from_ns:
+        if not self._known.may_be_gone and not self._known.may_be_lost_at(record.at_ns):
             yield Violation(6, "a reader was told that a stream is gone, and nobody took it away", self._last, record)
 
     # State
