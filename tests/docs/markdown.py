@@ -23,7 +23,7 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page that people read."""
-    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("shared/*.md")])
+    return sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("shared/*.md"), *ROOT.glob("tests/*/*.md")])
 
 
 def blocks(page: Path) -> list[Block]:
