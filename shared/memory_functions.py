@@ -80,7 +80,7 @@ def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) ->
     freed = _fence(stream, attempt + 1, keep, claim.nonce, claim.reason, claim.worker)
     held_bytes = stream.number("bytes") - freed
     stream.put(bytes=held_bytes if keep else len(stream.request) + len(stream.meta[b"metadata"]))
-    stream.put(status="running", worker=claim.worker, provider=claim.provider, lease_ms=now + claim.lease_ms)
+    stream.put(status="running", provider=claim.provider, lease_ms=now + claim.lease_ms)
     stream.meta.setdefault(b"started_ms", str(now).encode())
     stream.lease_ms = now + claim.lease_ms
     _expire_at(stream, now + retention.live_ms, retention)
@@ -255,6 +255,8 @@ def _fence(stream: MemoryStream, attempt: int, keep: int, nonce: str, reason: st
     event = events.fence(nonce=nonce, keep=keep, reason=reason, worker=worker)
     stream.write(Position(attempt, keep), event)
     stream.put(attempt=attempt, nonce=nonce, tail=keep, safe=keep, **{f"fence:{attempt}": event.value})
+    if worker:
+        stream.put(**{f"worker:{attempt}": worker})
     return sum(ENTRY_OVERHEAD + len(entry.event.value) for entry in lost)
 
 

@@ -78,7 +78,7 @@ _KINDS = {
     kind.encode(): kind
     for kind in ("text", "reasoning", "refusal", "tool_call", "usage", "fence", "done", "error", "cancelled")
 }
-_FENCE = b"fence:"
+_FENCE, _WORKER = b"fence:", b"worker:"
 _USAGE = b"usage:"
 _TENANT = b"bytes:"
 
@@ -228,6 +228,7 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
     """The meta hash, or None if it is not there (or half there: a key that somebody else made)."""
     if b"status" not in raw:
         return None
+    fences = _fences(raw)
     return Meta(
         id=stream_id,
         tenant=_text(raw, b"tenant"),
@@ -239,7 +240,7 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
         folded=_number(raw, b"folded"),
         trimmed=_number(raw, b"trimmed"),
         provider=_text(raw, b"provider"),
-        worker=_text(raw, b"worker"),
+        worker=next((fence.worker for fence in reversed(fences) if fence.worker), ""),
         bytes=_number(raw, b"bytes"),
         events=_number(raw, b"events"),
         cancelling=raw.get(b"cancel") == b"1",
@@ -255,7 +256,7 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
         error=_json(raw, b"error"),
         metadata=_json(raw, b"metadata") or {},
         usages={int(name[len(_USAGE) :]): orjson.loads(body) for name, body in raw.items() if name.startswith(_USAGE)},
-        fences=_fences(raw),
+        fences=fences,
     )
 
 
@@ -275,14 +276,18 @@ def tombstone_reply(raw: Mapping[bytes, bytes]) -> Tombstone | None:
 
 def _fences(raw: Mapping[bytes, bytes]) -> tuple[Fence, ...]:
     """All fences, oldest first: a large hash comes in no particular order."""
-    found = [_fence(name, body) for name, body in raw.items() if name.startswith(_FENCE)]
+    found = [
+        _fence(name, body, worker=_text(raw, _WORKER + name[len(_FENCE) :]))
+        for name, body in raw.items()
+        if name.startswith(_FENCE)
+    ]
     return tuple(sorted(found, key=lambda fence: fence.attempt))
 
 
-def _fence(name: bytes, body: bytes) -> Fence:
+def _fence(name: bytes, body: bytes, *, worker: str) -> Fence:
     fields = orjson.loads(body)
     attempt = int(name[len(_FENCE) :])
-    return Fence(attempt, fields["nonce"], int(fields["keep"]), fields["reason"], fields["worker"])
+    return Fence(attempt, fields["nonce"], int(fields["keep"]), fields["reason"], worker)
 
 
 def _text(raw: Mapping[bytes, bytes], name: bytes) -> str:

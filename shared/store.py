@@ -65,7 +65,7 @@ __all__ = (
 )
 
 # As STREAM_OVERHEAD and GROWTH_OVERHEAD in Lua.
-_STREAM_BYTES, _GROWTH_BYTES = 4096, 6144
+_STREAM_BYTES, _GROWTH_BYTES = 2048, 4608
 
 Status = Literal["queued", "running", "done", "error", "cancelled"]
 Interruption = Literal["continue", "restart", "fail"]

@@ -32,7 +32,7 @@ local function claim(keys, args)
   if keep == 0 then
     bytes = #request + redis.call('HSTRLEN', keys[META], 'metadata')
   end
-  redis.call('HSET', keys[META], 'status', 'running', 'worker', args[2], 'provider', args[7], 'lease_ms', deadline,
+  redis.call('HSET', keys[META], 'status', 'running', 'provider', args[7], 'lease_ms', deadline,
     'bytes', digits(bytes))
   redis.call('HSETNX', keys[META], 'started_ms', digits(now))
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))

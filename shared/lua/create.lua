@@ -18,25 +18,29 @@ end
 local function create(keys, args)
   local held = redis.call('HMGET', keys[META], 'digest', 'status', 'tenant')
   if held[2] then
-    return { 'EXISTS', held[1], held[2], held[3] }
+    return { 'EXISTS', held[1] or '', held[2], held[3] }
   end
   if redis.call('EXISTS', keys[TOMBSTONE]) == 1 then
     return { 'GONE' }
   end
   local now, id = now_ms(), id_of(keys[META])
   local deadline, live_ms = now + tonumber(args[7]), tonumber(args[8])
-  local bytes = #args[3] + #args[5]
+  local held_bytes = #args[3] + #args[5]
+  local bytes = digits(held_bytes)
+  -- What `append` wants comes first: Redis looks through a small hash from its start, field by field.
   redis.call('HSET', keys[META],
-    'status', 'queued', 'tenant', args[1], 'model', args[2], 'attempt', '0', 'nonce', '', 'tail', '0', 'safe', '0',
-    'bytes', bytes, 'beside', bytes, 'settled', bytes, 'events', '0', 'digest', args[4], 'metadata', args[5], 'interruption', args[6],
-    'created_ms', digits(now), 'lease_ms', digits(deadline), 'expires_ms', digits(now + live_ms))
+    'nonce', '', 'status', 'queued', 'tail', '0', 'attempt', '0', 'safe', '0', 'bytes', bytes, 'events', '0', 'cancel', '0',
+    'settled', bytes, 'beside', bytes, 'tenant', args[1], 'model', args[2], 'metadata', args[5], 'created_ms', digits(now),
+    'lease_ms', digits(deadline), 'expires_ms', digits(now + live_ms))
+  tell(keys, 'digest', args[4])
+  tell(keys, 'interruption', args[6])
   redis.call('SET', keys[REQUEST], args[3])
   redis.call('HSET', keys[TOMBSTONE], 'tenant', args[1])
   redis.call('ZADD', keys[LEASES], digits(deadline), id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('HINCRBY', keys[USAGE], 'created', 1)
   redis.call('HINCRBY', keys[USAGE], 'requests', #args[3])
-  count_bytes(keys, args[1], bytes + share_of(false))
+  count_bytes(keys, args[1], held_bytes + share_of(false))
   expire_at(keys, now + live_ms, tonumber(args[9]))
   prune(keys)
   return { 'CREATED', digits(now) }

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 __all__ = ()
 
 # What the sums count for a stream besides its bytes: while it grows, and folded whole.
-GROWING, SHARE = 10_240, 4_096
+GROWING, SHARE = 6_656, 2_048
 MIB = 2**20
 
 
