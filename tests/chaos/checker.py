@@ -157,7 +157,7 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
             script = script_from(record.script)
             oracle = Oracle(script, asked.get(script.key, 1))
             gone = record.stream in removed
-            known[record.stream] = Known(log, oracle, may_be_gone=gone, lossy=lossy)
+            known[record.stream] = Known(log, oracle, created_ns=record.at_ns, may_be_gone=gone, lossy=lossy)
     for each in known.values():
         each.others = [other.oracle for other in known.values() if other is not each]
     return known
@@ -168,7 +168,7 @@ def _of_log(known: Known) -> Iterator[Violation]:
         return  # somebody took away some or all of its keys; what its readers are told is another matter
     if known.log.exists:
         yield from known.log.violations(known.oracle)
-    elif not known.lossy:
+    elif not known.takers():
         yield Violation(6, "the stream is gone, and nobody took it away", None, known.log.record)
 
 

@@ -31,6 +31,8 @@ __all__ = ()
 
 Breakage = Callable[[Story], object]
 
+_S = 1_000_000_000
+
 
 def received(story: Story, index: int) -> Received:
     record = story.records[index]
@@ -267,6 +269,52 @@ def stream_lost_by_the_store(story: Story) -> None:
     story.records[story.log_of("s1")] = Logged(0, "s1")
 
 
+def failover(story: Story, began_s: float, over_s: float) -> None:
+    """The story happens within its first second."""
+    began_ns, over_ns = round(began_s * _S), round(over_s * _S)
+    story.records.append(Struck(over_ns, "row_06", took_effect=True, loses=True, began_ns=began_ns))
+
+
+def later(story: Story, reader: str, by_s: float) -> None:
+    """All that one reader sees happens so much later."""
+    for index, record in enumerate(story.records):
+        if isinstance(record, Opened | Received | Left) and record.reader == reader:
+            story.change(index, at_ns=record.at_ns + round(by_s * _S))
+
+
+def gone_between_two_failovers(story: Story) -> None:
+    """The stream is there in the end, and there was one master only when the reader was told that it is not."""
+    gone_for_no_reason(story)
+    later(story, "late", 20)
+    failover(story, 1, 3)
+    failover(story, 40, 43)
+
+
+def gone_before_the_failover_that_took_it(story: Story) -> None:
+    gone_for_no_reason(story)
+    failover(story, 40, 43)
+    stream_lost_by_the_store(story)
+
+
+def lost_though_created_after_the_failover(story: Story) -> None:
+    failover(story, 1, 3)
+    stream_lost_by_the_store(story)
+    created = next(i for i, r in enumerate(story.records) if isinstance(r, Created) and r.stream == "s1")
+    story.change(created, at_ns=20 * _S)
+
+
+def end_lost_long_after_it_was_read(story: Story) -> None:
+    """A failover, but what it took had been replicated half a minute before."""
+    end_of_a_log_that_is_not_kept(story)
+    failover(story, 30, 33)
+
+
+def end_lost_long_before_it_was_read(story: Story) -> None:
+    end_of_a_log_that_is_not_kept(story)
+    failover(story, 1, 3)
+    later(story, "witness", 30)
+
+
 def gap_not_told(story: Story) -> None:
     """The log was trimmed under a reader, which is sent what follows as if nothing had been there."""
     log = logged(story, "s1")
@@ -359,6 +407,11 @@ BROKEN: list[tuple[Breakage, int]] = [
     (end_of_a_log_that_is_not_kept, 6),
     (gone_for_no_reason, 6),
     (stream_lost_by_the_store, 6),
+    (gone_between_two_failovers, 6),
+    (gone_before_the_failover_that_took_it, 6),
+    (lost_though_created_after_the_failover, 6),
+    (end_lost_long_after_it_was_read, 6),
+    (end_lost_long_before_it_was_read, 6),
     (gap_told_for_no_reason, 6),
     (foreign_bytes, 7),
     (reader_never_ends, 12),
@@ -424,20 +477,25 @@ def test_what_the_nemesis_took_away_may_be_gone() -> None:
     ("strikes", "is_there", "may_be"),
     [
         ([], True, False),
-        ([(0, 1)], True, False),
-        ([(0, 1)], False, True),
+        ([], False, False),
+        ([(1, 3)], True, False),
+        ([(48, 52)], True, True),
+        ([(1, 3), (60, 63)], True, False),
+        ([(1, 3), (48, 52)], True, True),
         ([(80, 90)], False, False),
-        ([(0, 1), (2, 3)], True, False),
-        ([(0, 1), (2, 90)], True, True),
-        ([(0, 1), (80, 90)], True, True),
+        ([(30, 40)], False, True),
+        ([(1, 3)], False, False),
+        ([(1, 3), (30, 40)], False, True),
+        ([(1, 3), (80, 90)], False, False),
     ],
 )
 def test_what_a_failover_may_have_taken(strikes: list[tuple[int, int]], is_there: bool, may_be: bool) -> None:
-    """A stream that is there in the end was lost by one failover only if a later one brought it back."""
-    lossy = [Struck(at, "row_07", took_effect=True, loses=True, began_ns=began) for began, at in strikes]
+    """Told after 50 s that a stream is gone which was created after 10; with failovers from then to then."""
+    lossy = [Struck(over * _S, "row_07", took_effect=True, loses=True, began_ns=began * _S) for began, over in strikes]
     log = logged(good_story(), "s1")
-    known = Known(FinalLog(log if is_there else replace(log, status="")), Oracle(CONTINUED, 2), lossy=lossy)
-    assert known.may_be_lost_at(50) is may_be
+    final = FinalLog(log if is_there else replace(log, status=""))
+    known = Known(final, Oracle(CONTINUED, 2), created_ns=10 * _S, lossy=lossy)
+    assert known.may_be_lost_at(50 * _S) is may_be
 
 
 def test_loss_that_is_told_is_no_violation() -> None:

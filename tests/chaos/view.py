@@ -12,8 +12,10 @@ from tests.support.history import Left, Opened, Received, Refused, Struck
 
 __all__ = ("Known", "ReaderView")
 
-# An edge may still hand on what it read before a fence.
-_ZOMBIE_GRACE_NS = 5_000_000_000
+# An edge may still hand on what it read before a fence, or from the master of before.
+_HELD_BACK_NS = 5_000_000_000
+# What Redis acknowledged this long before a failover has reached the replica.
+_LAG_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -23,19 +25,28 @@ class Known:
     log: FinalLog
     oracle: Oracle
     others: Sequence[Oracle] = ()
+    created_ns: int = 0
     may_be_gone: bool = False
     lossy: Sequence[Struck] = ()
     names: dict[str, tuple[tuple[str, ...], Received]] = field(default_factory=dict)
     attempts: dict[int, Received] = field(default_factory=dict)
 
     def may_be_lost_at(self, at_ns: int) -> bool:
-        """Whether a failover can have taken the whole stream by then.
+        """Whether a reader can honestly have been told by then that the stream is gone.
 
-        One that is there in the end was only lost until a later failover: the master before had it all the time.
+        One that is there in the end was never lost; but while there are two masters, an edge may ask the wrong one.
         """
-        if not self.lossy or at_ns < self.lossy[0].began_ns:
-            return False
-        return not self.log.exists or any(each.at_ns >= at_ns for each in self.lossy[1:])
+        if self.log.exists:
+            return any(each.began_ns <= at_ns <= each.at_ns + _HELD_BACK_NS for each in self.lossy)
+        return any(each.began_ns <= at_ns for each in self.takers())
+
+    def takers(self) -> Sequence[Struck]:
+        """The failovers that can have taken a whole stream: it was there when they were over, or never came to be."""
+        return [each for each in self.lossy if each.at_ns >= self.created_ns]
+
+    def may_lose_what_was_read_at(self, at_ns: int) -> bool:
+        """Whether a failover can have taken what a reader was sent then: it was not yet replicated, or came late."""
+        return any(each.began_ns - _LAG_NS <= at_ns <= each.at_ns + _HELD_BACK_NS for each in self.lossy)
 
 
 class ReaderView:
@@ -160,7 +171,7 @@ class ReaderView:
     def _replaced(self, where: Place, record: Received) -> Iterator[Violation]:
         cut = self._known.log.discarded_by(where)
         newer = self._known.attempts.get(cut) if cut else None
-        if newer is not None and record.at_ns > newer.at_ns + _ZOMBIE_GRACE_NS:
+        if newer is not None and record.at_ns > newer.at_ns + _HELD_BACK_NS:
             yield Violation(4, f"attempt {where.attempt} had been replaced", newer, record)
         self._known.attempts.setdefault(where.attempt, record)
 
@@ -194,7 +205,7 @@ class ReaderView:
         if where is None or self._known.may_be_gone:
             return
         if not log.keeps(where):
-            if not self._known.lossy:  # what was lost may have been read long before
+            if self._ending and not self._known.may_lose_what_was_read_at(self._ending.at_ns):
                 yield Violation(6, "a reader was told an end that the log does not have", self._ending, log.record)
             return
         digest = log.digests.get(where.offset)
