@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import secrets
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.cluster import QUICK, Cluster
 from tests.chaos.nemesis import FAULTS
+from tests.chaos.record import Place, RunLine, append_line, recorded_seeds
 from tests.chaos.run import Run, Verdict
 
 __all__ = ()
@@ -21,8 +23,10 @@ def main() -> int:
 
 
 async def _run(arguments: argparse.Namespace, faults: Sequence[str]) -> int:
-    seeds = range(arguments.seed, arguments.seed + arguments.runs)
+    seeds = _seeds(arguments)
     broken = 0
+    if not seeds:
+        return 0
     async with Cluster(workers=arguments.workers, edges=arguments.edges, settings=QUICK) as cluster:
         for seed in seeds:
             _say(f"seed {seed}: {arguments.seconds:.0f} s of {len(faults)} kinds of faults")
@@ -33,11 +37,42 @@ async def _run(arguments: argparse.Namespace, faults: Sequence[str]) -> int:
     return 1 if broken else 0
 
 
+def _seeds(arguments: argparse.Namespace) -> list[int]:
+    """Those that were asked for and are not on record yet."""
+    done = recorded_seeds(arguments.record) if arguments.record else frozenset()
+    return [seed for seed in range(arguments.seed, arguments.seed + arguments.runs) if seed not in done]
+
+
 async def _one(cluster: Cluster, seed: int, faults: Sequence[str], arguments: argparse.Namespace) -> Verdict:
-    path = Path(arguments.history) if arguments.history else None
+    began = time.monotonic()
+    path = _history_path(seed, arguments)
     run = Run(cluster, seed, path=path)
     await run.rage(seconds=arguments.seconds, faults=faults, streams=arguments.streams)
     verdict = await run.verdict()
+    if arguments.record:
+        took_s = time.monotonic() - began
+        place = Place.here(_command(arguments))
+        append_line(arguments.record, RunLine.of(verdict, place=place, seconds=arguments.seconds, took_s=took_s))
+    if path and not arguments.history and not verdict.problem:
+        path.unlink()
+    _tell(verdict, arguments)
+    return verdict
+
+
+def _history_path(seed: int, arguments: argparse.Namespace) -> Path | None:
+    """Where the history goes. Beside a record only those are kept that show something."""
+    if arguments.history:
+        return Path(arguments.history)
+    record: Path | None = arguments.record
+    return record.with_name(f"{record.stem}.{seed}.jsonl") if record else None
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    faults = f" --faults {arguments.faults}" if arguments.faults else ""
+    return f"python -m tests.chaos --seconds {arguments.seconds:g} --streams {arguments.streams}{faults}"
+
+
+def _tell(verdict: Verdict, arguments: argparse.Namespace) -> None:
     if arguments.verbose:
         for struck in verdict.struck:
             took_s = (struck.at_ns - struck.began_ns) / 1e9
@@ -47,7 +82,6 @@ async def _one(cluster: Cluster, seed: int, faults: Sequence[str], arguments: ar
     if verdict.problem:
         for error in verdict.errors[:5]:
             _say(f"  {error}")
-    return verdict
 
 
 def _chosen(names: str | None) -> list[str]:
@@ -69,6 +103,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--edges", type=int, default=2)
     parser.add_argument("--history", help="write the history to this file")
+    parser.add_argument(
+        "--record", type=Path, help="add a line a run to this file; seeds that it has are not run again"
+    )
     parser.add_argument("--keep-going", action="store_true", help="run all seeds, whatever they show")
     parser.add_argument("--verbose", "-v", action="store_true", help="name every fault")
     return parser.parse_args()

@@ -18,6 +18,8 @@ __all__ = ("Workload",)
 _POLICIES = ("continue", "restart", None)
 _PROVIDER_FAULTS = ("cut", "reset", "error_frame", "malformed", "eof", "silence")
 _PROVIDER_FAULT_SHARE = 0.15
+# How long an answer takes at most, and by how much the last ones outlive the time of the faults.
+_LONGEST_S, _OVERHANG_S = 8.0, 2.0
 
 
 class Workload:
@@ -37,7 +39,10 @@ class Workload:
         return f"<Workload {len(self.streams)} streams, {len(self.readers)} readers>"
 
     async def keep_busy(self, *, streams: int, seconds: float) -> None:
-        """Let about so many streams be alive at any time, until time is up; then wait for all of them to end."""
+        """Let about so many streams be alive at any time, until time is up; then wait for all of them to end.
+
+        The last ones are shorter: what comes after the last fault shows nothing new, and a hundred runs wait for it.
+        """
         deadline = asyncio.get_running_loop().time() + seconds
         async with asyncio.TaskGroup() as group:
             for _ in range(streams):
@@ -92,7 +97,8 @@ class Workload:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._chance.uniform(0, 1))
         while loop.time() < deadline:
-            script = self.script(seconds=self._chance.uniform(1, 8), **self._manner())
+            longest = min(_LONGEST_S, deadline - loop.time() + _OVERHANG_S)
+            script = self.script(seconds=self._chance.uniform(1, longest), **self._manner())
             leaving = self._chance.choice((0, 0, 0.01, 0.05))
             pause_s = self._chance.choice((0, 0, 0.05))
             readers = self._chance.randint(1, 4)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from tests.chaos.cluster import chosen
 from tests.chaos.faults.fault import DRAIN_GRACE_S, Scene, terminated
+from tests.chaos.member import Member
 
 __all__ = ("DrainEdge", "KillEdge")
 
@@ -29,8 +30,11 @@ class DrainEdge:
     row: ClassVar = "row_17_edge_drained"
     loses: ClassVar = False
 
+    def __init__(self, edge: Member | None = None) -> None:
+        self._edge = edge
+
     async def strike(self, scene: Scene) -> str | None:
-        edge = chosen(scene.chance, [*scene.cluster.edges])
+        edge = self._edge or chosen(scene.chance, [*scene.cluster.edges])
         if edge is None:
             return None
         drain_s = float(scene.cluster.settings.get("edge_drain_s", 10))

@@ -57,14 +57,22 @@ class DrainWorker:
     row: ClassVar = "row_17_worker_drained"
     loses: ClassVar = False
 
+    def __init__(self, worker: Member | None = None) -> None:
+        self._worker = worker
+
     async def strike(self, scene: Scene) -> str | None:
-        worker, held = await busiest(scene)
+        worker, held = await self._victim(scene)
         if worker is None:
             return None
         drain_s = float(scene.cluster.settings.get("worker_drain_s", 20))
         await terminated(worker, scene, within_s=drain_s + DRAIN_GRACE_S)
         await worker.start()
         return f"{worker.name} with {held} streams" if held else None
+
+    async def _victim(self, scene: Scene) -> tuple[Member | None, int]:
+        if self._worker is None:
+            return await busiest(scene)
+        return self._worker, len(await scene.cluster.held_by(self._worker))
 
 
 class SkewClock:
