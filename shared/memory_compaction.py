@@ -112,6 +112,8 @@ def _refused(stream: MemoryStream, call: Compact) -> CompactReply | None:
     if not stream.exists:
         stream.leave_indexes()
         return Gone()
+    if stream.is_headless:
+        return Gone()
     over = is_over(stream.text("status"))
     if not over and (stream.text("nonce") != call.nonce or not call.nonce):
         return Fenced(stream.number("attempt"))

@@ -1,5 +1,7 @@
 """The functions of `shared/lua/`, line by line, on a stream in memory. What Lua changes there changes here."""
 
+from dataclasses import replace
+
 from shared import events
 from shared.errors import StoreMisused
 from shared.events import DELTA_KINDS, KINDS, TERMINAL_KINDS, Event
@@ -64,16 +66,15 @@ def create(stream: MemoryStream, new: NewStream, retention: Retention, now: int)
 
 
 def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) -> ClaimReply:
-    if not stream.exists:
-        stream.lease_ms = None
-        return Gone()
+    if not stream.exists or stream.is_headless:
+        return _drop(stream, now)
     if is_over(stream.text("status")):
         return _closed(stream)
     attempt, lease_ms = stream.number("attempt"), stream.number("lease_ms")
     if attempt > 0 and stream.text("nonce") != claim.holder and lease_ms > now:
         return Held(lease_ms)
     if stream.request is None:
-        return Gone()
+        return _drop(stream, now)
     if attempt >= claim.max_attempts:
         return Exhausted(attempt)
     keep = stream.number("safe") if claim.mode == "continue" else 0
@@ -120,6 +121,8 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
 
 
 def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) -> BeatReply:
+    if not stream.exists or stream.is_headless:
+        return _drop(stream, now)
     if not stream.log:
         return Gone()
     refused = _refused_writer(stream, beat.nonce)
@@ -143,7 +146,7 @@ def release(stream: MemoryStream, nonce: str) -> BeatReply:
 
 
 def cancel(stream: MemoryStream, *, attempt: int | None, nonce: str, retention: Retention, now: int) -> CancelReply:
-    if not stream.exists:
+    if not stream.exists or stream.is_headless:
         return Gone()
     if is_over(stream.text("status")):
         return _closed(stream)
@@ -157,7 +160,7 @@ def cancel(stream: MemoryStream, *, attempt: int | None, nonce: str, retention: 
 
 
 def finish(stream: MemoryStream, event: Event, *, nonce: str, retention: Retention, now: int) -> FinishReply:
-    if not stream.exists:
+    if not stream.exists or stream.is_headless:
         return Gone()
     if is_over(stream.text("status")):
         return _closed(stream)
@@ -196,6 +199,15 @@ def evict(stream: MemoryStream, why: Eviction, tombstone_ms: int, now: int) -> E
 def touch(stream: MemoryStream, now: int) -> None:
     if stream.touched_ms is not None:
         stream.touched_ms = max(stream.touched_ms, now)
+
+
+def _drop(stream: MemoryStream, now: int) -> Gone:
+    """What is left of a stream that lost a key goes too."""
+    stream.leave_indexes()
+    stream.vanish()
+    if stream.tombstone is not None and stream.tombstone.gone_ms > now:
+        stream.tombstone = replace(stream.tombstone, gone_ms=now)
+    return Gone()
 
 
 def _refused_writer(stream: MemoryStream, nonce: str) -> Fenced | Closed | Gone | None:
@@ -239,7 +251,7 @@ def _check_safe(stream: MemoryStream, call: Append, tail: int) -> None:
     for event in call.events:
         offset += event.size
         ends.add(offset)
-    if call.safe not in ends and not stream.has_entry(Position(stream.number("attempt"), call.safe)):
+    if call.safe not in ends and stream.log and not stream.has_entry(Position(stream.number("attempt"), call.safe)):
         raise StoreMisused("append: the safe offset is inside an event")
 
 

@@ -172,6 +172,9 @@ class MemoryStore:
     def expire(self, stream_id: str) -> None:
         self.streams.expire(stream_id)
 
+    def lose_key(self, stream_id: str, key: str) -> None:
+        self.streams.lose_key(stream_id, key)
+
     def lose_tail(self, stream_id: str, *, to: Position) -> None:
         self.streams.lose_tail(stream_id, to=to)
 

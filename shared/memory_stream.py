@@ -35,6 +35,8 @@ class Block:
 class MemoryStream:
     """`meta` is empty once the stream has expired or was deleted; names in the indexes and the tombstone outlive it.
 
+    `lost` names its keys that Redis would have lost while meta is there: the log, the blocks.
+
     `lease_ms`, `touched_ms` and `chore_ms` are the scores in the indexes, None while it is not in them.
     """
 
@@ -43,6 +45,7 @@ class MemoryStream:
     log: list[LogEntry] = field(default_factory=list, repr=False)
     blocks: list[Block] = field(default_factory=list, repr=False)
     request: bytes | None = field(default=None, repr=False)
+    lost: frozenset[str] = frozenset()
     tombstone: Tombstone | None = None
     lease_ms: int | None = None
     touched_ms: int | None = None
@@ -53,6 +56,10 @@ class MemoryStream:
     @property
     def exists(self) -> bool:
         return bool(self.meta)
+
+    @property
+    def is_headless(self) -> bool:
+        return bool(self.lost)
 
     @property
     def position(self) -> Position:
@@ -113,7 +120,18 @@ class MemoryStream:
 
     def vanish(self) -> None:
         """All keys but the tombstone go, in one step."""
-        self.meta, self.log, self.blocks, self.request = {}, [], [], None
+        self.meta, self.log, self.blocks, self.request, self.lost = {}, [], [], None, frozenset()
+
+    def lose(self, key: str) -> None:
+        """One key goes, and nobody is told. Without its meta nobody sees what else there is."""
+        if key == "meta":
+            self.vanish()
+        elif key == "request":
+            self.request = None
+        elif key == "stream" and self.log:
+            self.log, self.lost = [], self.lost | {key}
+        elif key == "blocks" and self.number("folded"):
+            self.blocks, self.lost = [], self.lost | {key}
 
     def expire(self, now_ms: int) -> None:
         """Redis' own clockwork: a key is gone in the millisecond after its expiry."""

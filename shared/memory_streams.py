@@ -252,6 +252,13 @@ class MemoryStreams:
         stream.vanish()
         self._changed()
 
+    def lose_key(self, stream_id: str, key: str) -> None:
+        """One key of the stream goes: stream, blocks, meta or request. Nobody is told."""
+        stream = self._at(stream_id)
+        stream.lose(key)
+        self._record(stream)
+        self._changed()
+
     def lose_tail(self, stream_id: str, *, to: Position) -> None:
         """A failover that lost whatever brought the stream beyond `to`, fences included. Readers are not told."""
         history = self._histories.get(stream_id, deque())

@@ -43,6 +43,9 @@ local function append(keys, args)
   if not is_end then
     local safe_id = held[4] .. '-' .. digits(safe)
     if #redis.call('XRANGE', keys[STREAM], safe_id, safe_id) == 0 then
+      if redis.call('EXISTS', keys[STREAM]) == 0 then
+        return { 'GONE' }
+      end
       return redis.error_reply('ERR append: the safe offset is inside an event')
     end
   end

@@ -3,13 +3,13 @@
 --       9 live_ms  10 tombstone_ms
 -- Answers  CLAIMED attempt keep request cancelling interruption | HELD until | EXHAUSTED attempt | CLOSED status tail | GONE
 -- Keeps: after it no older attempt can write, and the log read from its start is contiguous.
+-- A stream that lost a key has lost them all after it.
 local function claim(keys, args)
   local held = redis.call('HMGET', keys[META], 'status', 'attempt', 'nonce', 'tail', 'safe', 'lease_ms', 'cancel', 'bytes',
     'interruption')
   local status, attempt, nonce = held[1], tonumber(held[2]), held[3]
   if not status or is_headless(keys, attempt) then
-    redis.call('ZREM', keys[LEASES], id_of(keys[META]))
-    return { 'GONE' }
+    return drop(keys)
   end
   if OVER[status] then
     return { 'CLOSED', status, held[4] }
@@ -20,7 +20,7 @@ local function claim(keys, args)
   end
   local request = redis.call('GET', keys[REQUEST])
   if not request then
-    return { 'GONE' }
+    return drop(keys)
   end
   if attempt >= tonumber(args[8]) then
     return { 'EXHAUSTED', held[2] }

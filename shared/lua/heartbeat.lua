@@ -2,9 +2,13 @@
 -- ARGV  1 nonce  2 lease_ms  3 live_ms  4 tombstone_ms
 -- Answers  BEATING cancelling | FENCED attempt | CLOSED status tail | GONE
 -- Keeps: a live stream never expires under its writer; it stays ahead of all finished ones in `recent`; the sums hear of it.
+-- A stream that lost a key has lost them all after it.
 local function heartbeat(keys, args)
   local held = redis.call('HMGET', keys[META], 'nonce', 'status', 'attempt', 'tail', 'cancel')
-  if not held[2] or redis.call('EXISTS', keys[STREAM]) == 0 then
+  if not held[2] or is_headless(keys, tonumber(held[3])) then
+    return drop(keys)
+  end
+  if held[3] == '0' then
     return { 'GONE' }
   end
   if held[1] ~= args[1] then

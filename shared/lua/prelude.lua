@@ -97,9 +97,20 @@ local function leave_indexes(keys)
   end
 end
 
+-- Sums that somebody deleted come back with the next count. They must not stay for ever: they live as long as what names
+-- the streams they count, or until something begins anew.
+local function bound_sums(keys)
+  if redis.call('PTTL', keys[USAGE]) == -1 then
+    local named = math.max(redis.call('PEXPIRETIME', keys[TOMBSTONE]), redis.call('PEXPIRETIME', keys[RECENT]))
+    redis.call('PEXPIREAT', keys[USAGE], digits(math.max(named, now_ms() + BACKSTOP_MS)))
+  end
+end
+
 -- Bytes that came or went, in the sums of the bucket and of the tenant. A tenant without bytes has no field.
 local function count_bytes(keys, tenant, delta)
-  redis.call('HINCRBY', keys[USAGE], 'bytes', digits(delta))
+  if redis.call('HINCRBY', keys[USAGE], 'bytes', digits(delta)) == delta then
+    bound_sums(keys)
+  end
   if redis.call('HINCRBY', keys[USAGE], 'bytes:' .. tenant, digits(delta)) <= 0 then
     redis.call('HDEL', keys[USAGE], 'bytes:' .. tenant)
   end
@@ -131,9 +142,25 @@ local function remove(keys)
   leave_indexes(keys)
 end
 
--- A claimed stream without its log: Redis lost one key of it. It cannot be continued, only expire.
+-- A claimed stream without its log, or without the blocks of what was folded: Redis lost one key of it.
 local function is_headless(keys, attempt)
-  return attempt > 0 and redis.call('EXISTS', keys[STREAM]) == 0
+  return attempt > 0 and (redis.call('EXISTS', keys[STREAM]) == 0
+    or tonumber(redis.call('HGET', keys[META], 'folded') or 0) > 0 and redis.call('EXISTS', keys[BLOCKS]) == 0)
+end
+
+-- What is left of a stream that lost a key goes too: nobody can write it on, or read it whole, so nobody shall wait for it.
+local function drop(keys)
+  if redis.call('EXISTS', keys[META]) == 1 then
+    remove(keys)
+  else
+    redis.call('DEL', keys[STREAM], keys[BLOCKS], keys[REQUEST])
+    leave_indexes(keys)
+  end
+  local now = now_ms()
+  if tonumber(redis.call('HGET', keys[TOMBSTONE], 'gone_ms') or 0) > now then
+    redis.call('HSET', keys[TOMBSTONE], 'gone_ms', digits(now))
+  end
+  return { 'GONE' }
 end
 
 -- Bookkeeping of an ending, whoever wrote the terminal event. Answers how many bytes became free.

@@ -35,5 +35,6 @@ local function recount(keys, args)
     redis.call('HSET', keys[USAGE], 'bytes', digits(total))
   end
   redis.call('HSET', keys[USAGE], 'largest', digits(largest))
+  bound_sums(keys)
   return { 'RECOUNTED', digits(drift), digits(streams), digits(largest) }
 end
