@@ -510,6 +510,17 @@ def test_loss_that_is_told_is_no_violation() -> None:
     assert check(story.records).violations == []
 
 
+def test_a_gap_in_an_attempt_that_was_begun_anew_is_no_violation() -> None:
+    """The log in the end knows only what was trimmed off the last attempt."""
+    story = good_story()
+    one, two = [i for i in story.of("witness") if str(received(story, i).id).startswith("1-")][1:3]
+    record = received(story, two)
+    gap = {"type": "gap", "from": received(story, one - 1).id, "to": record.id, "reason": "trimmed"}
+    story.records[two] = replace(record, data=gap)
+    del story.records[one]
+    assert check(story.records).violations == []
+
+
 def test_a_history_survives_its_file(tmp_path: Path) -> None:
     story, path = good_story(), tmp_path / "history.jsonl"
     history = History(lambda: 0, path)

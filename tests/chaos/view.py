@@ -136,7 +136,8 @@ class ReaderView:
         if where is None or where.offset <= self._offset:
             yield Violation(1, "a gap that leads nowhere", self._last, record)
             return
-        if self._known.log.exists and where.offset > self._known.log.record.trimmed:
+        # What was trimmed off an attempt that was begun anew since is not known any more.
+        if self._known.log.keeps(where) and where.offset > self._known.log.record.trimmed:
             yield Violation(6, "a gap where nothing was trimmed", self._last, record)
         self._has_gap = True
         self._move(where, record)
