@@ -1,7 +1,8 @@
-"""Clients for `TAILRACE_REDIS_URL`: one Redis, or a master found through Sentinels.
+"""Clients for `TAILRACE_REDIS_URL`: one Redis, a master found through Sentinels, or a cluster.
 
 `redis://`, `rediss://` and `unix://` are redis-py's own forms. `redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]`
-asks the Sentinels for the master at each connect, so a failover needs nothing but a new connection.
+asks the Sentinels for the master at each connect, so a failover needs nothing but a new connection. For a cluster see
+`cluster_url.py`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
+from shared.cluster_client import ClusterClient
+from shared.cluster_router import Router
+from shared.cluster_slots import Address
+from shared.cluster_url import CLUSTER_SCHEME, ClusterUrl
 from shared.errors import InvalidConfiguration
 from shared.redis_connection import make_cancellable
 
@@ -67,6 +72,8 @@ def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
         "retry": Retry(NoBackoff(), 0),
         "client_name": "tailrace",
     }
+    if url.startswith(f"{CLUSTER_SCHEME}:"):
+        return _cluster_client(ClusterUrl.parse(url), options)
     client = _sentinel_client(url, options) if url.startswith(f"{SENTINEL_SCHEME}:") else _plain_client(url, options)
     make_cancellable(client)
     return client
@@ -78,7 +85,7 @@ def _plain_client(url: str, options: dict[str, Any]) -> "Redis":
     except ValueError:
         # Not the library's words: they can quote a piece of a password.
         raise InvalidConfiguration(
-            "a Redis address begins with redis://, rediss://, unix:// or redis+sentinel://"
+            "a Redis address begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
         ) from None
     return client
 
@@ -101,6 +108,17 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> "Redis":
     options |= {"db": target.db, "username": target.username, "password": target.password}
     client: Redis = sentinel.master_for(target.master, redis_class=_MasterClient, **options)
     return client
+
+
+def _cluster_client(target: ClusterUrl, options: dict[str, Any]) -> "Redis":
+    options |= {"username": target.username, "password": target.password}
+
+    def new_client(address: Address) -> "Redis":
+        client: Redis = Redis(host=address[0], port=address[1], **options)
+        make_cancellable(client)
+        return client
+
+    return ClusterClient(Router(target.hosts, new_client))
 
 
 def _host(text: str) -> tuple[str, int]:

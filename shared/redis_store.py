@@ -15,8 +15,7 @@ from shared.position import Position
 from shared.redis_cancels import RedisCancelListener
 from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
-from shared.redis_pipe import RedisPipe
-from shared.redis_tailer import RedisTailer
+from shared.redis_seams import pipe_to, tailer_of
 from shared.store import (
     Append,
     AppendReply,
@@ -65,7 +64,7 @@ class RedisStore:
         self._client = client
         self._keys = keys
         self._library = Library.read()
-        self._pipe = RedisPipe(client)
+        self._pipe = pipe_to(client)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._keys.prefix} {self._library.name}>"
@@ -266,7 +265,7 @@ class RedisStore:
         return await self._library.is_loaded(self._client)
 
     def tailer(self) -> Tailer:
-        return RedisTailer(self._client, self._keys)
+        return tailer_of(self._client, self._keys)
 
     def cancellations(self) -> CancelListener:
         return RedisCancelListener(self._client, self._keys)

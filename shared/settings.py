@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from shared.cluster_url import CLUSTER_SCHEME
 from shared.errors import InvalidConfiguration
 from shared.store import Retention
 
@@ -78,10 +79,12 @@ class Settings(BaseSettings):
 
     # Redis
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", description="Streams: redis://, rediss://, unix://, redis+sentinel://"
+        "redis://127.0.0.1:6379/0",
+        description="Streams: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://",
     )
     queue_url: str | None = Field(
-        None, description="The arq queue, if it is to live on another Redis than the streams."
+        None,
+        description="The arq queue, if it is to live on another Redis than the streams, as it must beside a cluster.",
     )
     redis_timeout_s: Seconds = Field(5, description="Deadline of every Redis command.")
     prefix: str = Field("tailrace", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="First part of every Redis key.")
@@ -206,6 +209,17 @@ class Settings(BaseSettings):
     def _leases_outlive_a_missed_heartbeat(self) -> Self:
         if self.lease_s < 2 * self.heartbeat_s:
             raise ValueError("lease_s must be at least twice heartbeat_s, or one lost heartbeat loses every stream")
+        return self
+
+    @model_validator(mode="after")
+    def _the_queue_is_on_no_cluster(self) -> Self:
+        cluster = f"{CLUSTER_SCHEME}:"
+        if self.queue_url is None and self.redis_url.startswith(cluster):
+            raise ValueError(
+                "queue_url must name a single Redis when the streams are in a cluster: arq knows no cluster"
+            )
+        if self.queue_url is not None and self.queue_url.startswith(cluster):
+            raise ValueError("queue_url must name a single Redis: arq knows no cluster")
         return self
 
     @property

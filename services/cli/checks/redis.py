@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from services.cli.checks.finding import Finding, failed, ok, skipped, warning
 from services.cli.local.stack import without_password
 from services.worker.dispatcher import queue_name
+from shared.cluster_client import ClusterClient
 from shared.errors import StoreError
 from shared.keys import Keyspace
 from shared.redis_client import open_client
@@ -26,6 +27,7 @@ _SKEW_WARNING_S: Final = 1.0
 _SKEW_FAILURE_S: Final = 30.0
 _ASK_S: Final = 3.0
 _NEED_REDIS: Final = ("redis version", "eviction", "persistence", "memory", "functions", "clock")
+_GRAVITY: Final = {"ok": 0, "skipped": 1, "warning": 2, "failed": 3}
 
 Info = Mapping[str, Any]
 
@@ -36,12 +38,12 @@ async def check_redis(settings: Settings, *, load: bool) -> Sequence[Finding]:
     client = open_client(settings.redis_url, timeout_s=min(_ASK_S, settings.redis_timeout_s))
     try:
         with mapping():
-            info = await client.info()
+            info, infos = await client.info(), await _infos(client)
             return [
-                ok("redis", f"answers at {place}"),
-                version(info),
-                eviction(info, is_allowed=settings.allow_eviction),
-                persistence(info),
+                ok("redis", f"answers at {place}{'' if len(infos) == 1 else f'; {len(infos)} masters'}"),
+                _worst([version(each) for each in infos]),
+                _worst([eviction(each, is_allowed=settings.allow_eviction) for each in infos]),
+                _worst([persistence(each) for each in infos]),
                 await _memory(client, info, settings),
                 await _functions(client, load=load),
                 await _clock(client),
@@ -125,6 +127,17 @@ def skew(offset_s: float) -> Finding:
     if abs(offset_s) >= _SKEW_WARNING_S:
         return warning("clock", detail, fix)
     return ok("clock", detail)
+
+
+async def _infos(client: "Redis") -> Sequence[Info]:
+    """That of each master."""
+    masters = await client.router.masters() if isinstance(client, ClusterClient) else [client]
+    return [await master.info() for master in masters]
+
+
+def _worst(findings: Sequence[Finding]) -> Finding:
+    """A cluster is as fit as its least fit master."""
+    return max(findings, key=lambda finding: _GRAVITY[finding.status])
 
 
 async def _memory(client: "Redis", info: Info, settings: Settings) -> Finding:

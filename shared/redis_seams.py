@@ -1,0 +1,34 @@
+"""What `RedisStore` uses beside its client, for one Redis or for a cluster."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from shared.cluster_client import ClusterClient
+from shared.cluster_pipe import ClusterPipe
+from shared.cluster_tailer import ClusterTailer
+from shared.keys import Keyspace
+from shared.redis_pipe import Command, RedisPipe
+from shared.redis_tailer import RedisTailer
+from shared.store import Tailer
+
+__all__ = ("Pipe", "pipe_to", "tailer_of")
+
+
+class Pipe(Protocol):
+    """Many commands in one go. Trusted to be closed by its owner."""
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies in order; refusals stand among them as exceptions. Raises `StoreError`."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+def pipe_to(client: "Redis") -> Pipe:
+    return ClusterPipe(client.router) if isinstance(client, ClusterClient) else RedisPipe(client)
+
+
+def tailer_of(client: "Redis", keys: Keyspace) -> Tailer:
+    return ClusterTailer(client.router, keys) if isinstance(client, ClusterClient) else RedisTailer(client, keys)
