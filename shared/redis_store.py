@@ -15,6 +15,7 @@ from shared.position import Position
 from shared.redis_cancels import RedisCancelListener
 from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
+from shared.redis_reads import Answer, LogRead, RedisReads
 from shared.redis_seams import pipe_to, tailer_of
 from shared.store import (
     Append,
@@ -65,6 +66,8 @@ class RedisStore:
         self._keys = keys
         self._library = Library.read()
         self._pipe = pipe_to(client)
+        self._read_pipe = pipe_to(client)
+        self._reads = RedisReads(self._read_many)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._keys.prefix} {self._library.name}>"
@@ -122,7 +125,7 @@ class RedisStore:
         return replies.meta_reply(stream_id, raw)
 
     async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
-        return replies.snapshot_reply(stream_id, await self._call(stream_id, "read", str(after), limit))
+        return await self._reads.read(LogRead(stream_id, after, limit))
 
     async def tombstone(self, stream_id: str) -> Tombstone | None:
         with mapping():
@@ -280,6 +283,7 @@ class RedisStore:
 
     async def aclose(self) -> None:
         await self._pipe.aclose()
+        await self._read_pipe.aclose()
         await self._client.aclose()
 
     async def _overdue(self, index: Callable[[str], str], *, quiet_ms: int, limit: int) -> list[str]:
@@ -342,6 +346,14 @@ class RedisStore:
     async def _fcall_on_pipe(self, calls: Sequence[Call]) -> list[Any]:
         return await self._pipe.ask([self._command(call) for call in calls])
 
+    async def _fcall_on_read_pipe(self, calls: Sequence[Call]) -> list[Any]:
+        return await self._read_pipe.ask([self._command(call) for call in calls])
+
+    async def _read_many(self, reads: Sequence[LogRead]) -> list[Answer]:
+        calls: list[Call] = [(read.stream_id, "read", (str(read.after), read.limit)) for read in reads]
+        raw = await self._call_many(calls, _as_it_came, ask=self._fcall_on_read_pipe)
+        return [_snapshot(read, reply) for read, reply in zip(reads, raw, strict=True)]
+
     def _command(self, call: Call) -> tuple[Any, ...]:
         stream_id, function, args = call
         keys = self._keys.of_stream(stream_id)
@@ -369,6 +381,16 @@ def _append_args(append: Append, retention: Retention) -> Sequence[Any]:
     for name, value in append.updates.items():
         args += (name, value)
     return args
+
+
+def _snapshot(read: LogRead, reply: Any) -> Answer:
+    if isinstance(reply, Exception):
+        return reply
+    try:
+        return replies.snapshot_reply(read.stream_id, reply)
+    except (LookupError, TypeError, ValueError) as error:
+        # Raised to those who asked for this stream: what it holds is not the trouble of the others.
+        return error
 
 
 def _as_it_came(reply: Any) -> Any:

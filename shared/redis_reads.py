@@ -1,0 +1,95 @@
+"""Reads of logs that come at the same time, asked in one go.
+
+When thousands of readers come back at once, each would take a connection of its own out of the pool, and most of those
+would have to be opened first. Here one batch is on its way at a time, and whatever comes meanwhile shares the next.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from shared.errors import StoreError
+from shared.position import Position
+from shared.store import Snapshot
+
+__all__ = ("Answer", "LogRead", "RedisReads")
+
+# A page can hold a quarter of a megabyte, and the replies of a batch are held until the last one has come.
+_MOST_READS: Final = 64
+
+
+class LogRead(NamedTuple):
+    """One page of one stream."""
+
+    stream_id: str
+    after: Position
+    limit: int
+
+
+class _Left(Enum):
+    """In place of an answer: whoever was to ask for this batch was cancelled."""
+
+    LEFT = "left"
+
+
+Answer = Snapshot | Exception | None
+_Waiter = asyncio.Future[Answer | _Left]
+_Batch = dict[LogRead, list[_Waiter]]
+
+
+class RedisReads:
+    """`ask` answers a batch in its order. A `StoreError` that it raises is for everybody who waits for the batch."""
+
+    def __init__(self, ask: Callable[[Sequence[LogRead]], Awaitable[Sequence[Answer]]]) -> None:
+        self._ask = ask
+        self._turn = asyncio.Lock()
+        self._open: _Batch | None = None
+
+    def __repr__(self) -> str:
+        return f"<RedisReads waiting={len(self._open or ())}>"
+
+    async def read(self, read: LogRead) -> Snapshot | None:
+        """What Redis says after this call. Who asks the same at the same time gets the same snapshot."""
+        while True:
+            answer = await self._answer(read)
+            if isinstance(answer, _Left):
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    async def _answer(self, read: LogRead) -> Answer | _Left:
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        batch = self._open
+        if batch is not None and len(batch) < _MOST_READS:
+            batch.setdefault(read, []).append(waiter)
+        else:
+            # Whoever begins a batch asks for all of it.
+            batch = self._open = {read: [waiter]}
+            await self._send(batch)
+        return await waiter
+
+    async def _send(self, batch: _Batch) -> None:
+        answers: Sequence[Answer | _Left] = [_Left.LEFT] * _MOST_READS
+        try:
+            async with self._turn:
+                await asyncio.sleep(0)  # for those who come in the same turn of the loop
+                self._close(batch)
+                answers = await self._ask(list(batch))
+        except StoreError as error:
+            answers = [error] * len(batch)
+        finally:
+            self._close(batch)
+            for waiters, answer in zip(batch.values(), answers, strict=False):
+                _settle(waiters, answer)
+
+    def _close(self, batch: _Batch) -> None:
+        if self._open is batch:
+            self._open = None
+
+
+def _settle(waiters: Sequence[_Waiter], answer: Answer | _Left) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(answer)
