@@ -56,6 +56,7 @@ class Feed:
 
     def __init__(self, meta: Meta, *, max_bytes: int, delivered: Callable[[Wire, int], None]) -> None:
         self.id = meta.id
+        self.tenant = meta.tenant
         self.readers: set[Follower] = set()
         self.quiet_since = 0.0
         self.checked_at = 0.0

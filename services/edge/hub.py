@@ -29,6 +29,9 @@ _EXPIRY_JITTER = 0.1
 # A busy loop is late; the promise is made for the heartbeat's own interval.
 _PUNCTUALITY = 0.9
 _LEAVING_AT_ONCE = 32
+# How old the last news of a stream may be for readers to join its feed without a look at Redis. A stream that was
+# deleted elsewhere, or a Redis that is gone, is noticed by new readers at most this much later.
+_CURRENT_S = 1.0
 
 
 class Hub:
@@ -76,6 +79,18 @@ class Hub:
             feed.quiet_since = feed.checked_at = _now()
             self.feeds[meta.id] = feed
             self.joined.set()
+        feed.readers.add(reader)
+        return feed
+
+    def current(self, stream_id: str) -> Feed | None:
+        """The feed of a stream that Redis has told us about within the last moment."""
+        feed = self.feeds.get(stream_id)
+        return feed if feed is not None and feed.checked_at >= _now() - _CURRENT_S else None
+
+    def share(self, reader: Reader, feed: Feed) -> Feed | None:
+        """The same feed for one more reader, if the tail still keeps it up to date."""
+        if not self.is_followed(feed):
+            return None
         feed.readers.add(reader)
         return feed
 

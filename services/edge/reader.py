@@ -60,17 +60,24 @@ class Reader:
         "wire",
     )
 
-    def __init__(self, hub: "Hub", snapshot: Snapshot, cursor: EventId, *, wire: Wire, is_fresh: bool) -> None:
+    def __init__(
+        self, hub: "Hub", origin: Snapshot | Feed, cursor: EventId, *, wire: Wire, is_fresh: bool = False
+    ) -> None:
+        """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
         self.wire = wire
         self.cursor = cursor
         self.is_leaving = False
         self.expires_at = hub.expiry()
         self._hub = hub
-        self._snapshot: Snapshot | None = snapshot
-        self._stream_id = snapshot.meta.id
-        self._opening_meta: Meta | None = snapshot.meta if is_fresh else None
-        self._outlet: Outlet | None = None
+        self._snapshot: Snapshot | None = None
         self._feed: Feed | None = None
+        self._opening_meta: Meta | None = None
+        if isinstance(origin, Feed):
+            self._stream_id, self._feed = origin.id, origin
+        else:
+            self._stream_id, self._snapshot = origin.meta.id, origin
+            self._opening_meta = origin.meta if is_fresh else None
+        self._outlet: Outlet | None = None
         self._is_connected = True
         self._is_current = False
         self._is_over = False
@@ -88,7 +95,9 @@ class Reader:
         self._outlet = outlet
         self._hub.attach(self)
         try:
-            if self._snapshot is not None and not self._snapshot.meta.is_over:
+            if self._feed is not None:
+                self._feed = self._hub.share(self, self._feed)
+            elif self._snapshot is not None and not self._snapshot.meta.is_over:
                 self._feed = self._hub.follow(self, self._snapshot.meta, None)
             await self._open(outlet)
             while not self._is_over and not self.is_leaving:

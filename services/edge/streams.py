@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from prometheus_client import Counter
 
 from services.edge.admission import Admission
 from services.edge.assembly import assemble
 from services.edge.caller import Caller
+from services.edge.feed import Feed
 from services.edge.hub import Hub
 from services.edge.memory_state import memory_state
 from services.edge.reader import FIRST_PAGE_EVENTS, Reader
@@ -65,6 +67,7 @@ class Streams:
         self._hub = hub
         self._settings = settings
         self._admission = Admission(store, settings)
+        self._resumes: dict[str, Counter] = {}
         self._secret: bytes | None = None
         self.is_draining = False
 
@@ -103,6 +106,9 @@ class Streams:
         """A reader at the cursor; None when the stream is over and the cursor at its end."""
         self._refuse_if_draining()
         cursor = None if cursor_text in (None, NOW) else EventId.parse(cursor_text or "")
+        if cursor is not None and (feed := self._followed(caller, stream_id, cursor)) is not None:
+            self._count_outcome("uptodate" if feed.after(cursor.position.offset) is None else "deliver")
+            return Reader(self._hub, feed, cursor, wire=wire)
         after = cursor or EventId(START, None)
         snapshot = await self._snapshot(caller, stream_id, after)
         if cursor_text == NOW:
@@ -203,6 +209,11 @@ class Streams:
             raise await self._absence(caller, stream_id)
         return meta
 
+    def _followed(self, caller: Caller, stream_id: str, cursor: EventId) -> Feed | None:
+        """The feed of a stream that others read here, if it alone can serve this cursor."""
+        feed = self._hub.current(stream_id)
+        return feed if feed is not None and feed.tenant == caller.tenant and feed.covers(cursor) else None
+
     async def _snapshot(self, caller: Caller, stream_id: str, cursor: EventId) -> Snapshot:
         if not is_stream_id(stream_id):
             raise UnknownStream
@@ -221,8 +232,13 @@ class Streams:
 
     def _count_resume(self, cursor: EventId, snapshot: Snapshot) -> None:
         verdict = step(cursor, snapshot)
-        outcome = "reset" if isinstance(verdict, Reset) else type(verdict).__name__.lower()
-        self._hub.metrics.resumes.labels(outcome=outcome).inc()
+        self._count_outcome("reset" if isinstance(verdict, Reset) else type(verdict).__name__.lower())
+
+    def _count_outcome(self, outcome: str) -> None:
+        counter = self._resumes.get(outcome)
+        if counter is None:
+            counter = self._resumes[outcome] = self._hub.metrics.resumes.labels(outcome=outcome)
+        counter.inc()
 
 
 def _for_the_provider(wanted: CreateStream) -> bytes:

@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.edge.caller import Caller
 from services.edge.hub import Hub
 from services.edge.outlet import Disconnected, Headers
 from services.edge.reader import Reader
+from services.edge.streams import Streams
 from services.edge.tail import Tail
 from services.edge.wire import SSE
 from shared import events
-from shared.errors import StoreUnavailable
+from shared.errors import StoreUnavailable, StreamDeleted, UnknownStream
 from shared.events import LogEntry
 from shared.memory_store import MemoryStore
 from shared.position import START, EventId, Position
@@ -21,7 +23,7 @@ from shared.settings import Settings
 from shared.store import Snapshot, Tailer
 from shared.telemetry import Metrics
 from tests.support.sse_client import History, Item, SseParser
-from tests.support.streams import ALL, append, begin, claim, nonce, texts, write
+from tests.support.streams import ALL, RETENTION, TENANT, append, begin, claim, nonce, texts, write
 from tests.support.waiting import eventually
 
 __all__ = ()
@@ -240,3 +242,111 @@ async def test_a_bug_in_a_read_does_not_end_the_tail(caplog: pytest.LogCaptureFi
             await append(store, stream_id, [events.done("stop")], tail=tail)
     assert page.is_complete
     assert "nobody thought of this" in caplog.text
+
+
+# Coming back to a stream that others read here.
+
+
+class NoQueue:
+    """Nothing is created here."""
+
+    async def dispatch(self, stream_id: str) -> None:
+        raise AssertionError(stream_id)
+
+    async def aclose(self) -> None:
+        return None
+
+
+CALLER = Caller(TENANT)
+
+
+@asynccontextmanager
+async def followed(store: MemoryStore, *said: str) -> AsyncIterator[tuple[Hub, Streams, str]]:
+    """A stream that one reader has read here from its start."""
+    stream_id, page = await begin(store), Page()
+    async with running_hub(store) as hub, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        streams = Streams(store, NoQueue(), hub, Settings())
+        first = await streams.open(CALLER, stream_id, None, SSE)
+        assert first is not None
+        running = group.create_task(first.run(page))
+        await eventually(lambda: is_current(hub, stream_id))
+        await write(store, stream_id, *said)
+        await eventually(lambda: holds(page, "".join(said)))
+        yield hub, streams, stream_id
+        running.cancel()
+
+
+async def is_current(hub: Hub, stream_id: str) -> bool:
+    return hub.current(stream_id) is not None
+
+
+async def opened(streams: Streams, stream_id: str, cursor: EventId) -> Reader:
+    reader = await streams.open(CALLER, stream_id, str(cursor), SSE)
+    assert reader is not None
+    return reader
+
+
+async def heard(reader: Reader, text: str, *, whole: bool = False) -> None:
+    """That the reader gets this text and no more; with `whole`, that its stream then ends."""
+    page = Page()
+    running = asyncio.create_task(reader.run(page))
+    await eventually(lambda: has_rest(page, text))
+    if whole:
+        await running
+        assert page.is_complete
+    running.cancel()
+    await asyncio.wait([running])
+    assert await has_rest(page, text)
+
+
+async def has_rest(page: Page, text: str) -> bool:
+    said = [item.data for item in page.items if item.data is not None]
+    return "".join(str(data.get("delta", "")) for data in said) == text
+
+
+async def test_who_comes_back_to_a_followed_stream_needs_nothing_from_redis() -> None:
+    store = FailingStore()
+    async with followed(store, "abc", "def") as (hub, streams, stream_id):
+        store.reads, store.is_down = 0, True
+        for offset, rest in ((3, "def"), (4, "ef"), (6, "")):
+            await heard(await opened(streams, stream_id, at(offset)), rest)
+        last = await opened(streams, stream_id, at(6))
+        await append(store, stream_id, [*texts("ghi"), events.done("stop")], tail=6)
+        await heard(last, "ghi", whole=True)
+        assert not hub.feeds
+
+
+async def test_a_feed_is_judged_before_it_is_joined() -> None:
+    """A cursor that the feed does not reach, or that is none of its log, is for Redis to answer."""
+    store = FailingStore()
+    async with followed(store, "abc", "def") as (_, streams, stream_id):
+        store.reads = 0
+        for cursor in (at(9), at(3, attempt=2), EventId(Position(1, 3), "ffffffff")):
+            await opened(streams, stream_id, cursor)
+        assert store.reads == 3
+
+
+async def test_a_foreign_stream_is_unknown_however_well_it_is_followed_here() -> None:
+    async with followed(MemoryStore(), "abc") as (_, streams, stream_id):
+        with pytest.raises(UnknownStream):
+            await streams.open(Caller("somebody else"), stream_id, str(at(3)), SSE)
+
+
+async def test_a_feed_without_recent_news_is_not_taken_for_the_log() -> None:
+    """A stream deleted on another edge answers 410 here a second later at most, also while readers are connected."""
+    store = FailingStore()
+    async with followed(store, "abc") as (hub, streams, stream_id):
+        await store.delete(stream_id, RETENTION)
+        hub.feeds[stream_id].checked_at -= 1.1
+        with pytest.raises(StreamDeleted):
+            await streams.open(CALLER, stream_id, str(at(3)), SSE)
+
+
+async def test_who_joins_a_feed_that_goes_before_the_body_begins_reads_redis() -> None:
+    store = FailingStore()
+    async with followed(store, "abc", "def") as (hub, streams, stream_id):
+        reader = await opened(streams, stream_id, at(3))
+        del hub.feeds[stream_id]
+        store.reads = 0
+        await heard(reader, "def")
+        assert store.reads >= 1
