@@ -1,7 +1,7 @@
 """A way to the events past the layers that other requests need and thousands of readers can do without.
 
-The route in `routes.py` documents the call, and its function is what runs here too; only FastAPI's validation, its
-exit stacks and everybody's middlewares are left out. Measured with 2,700 idle readers: 30.3 KB resident and 1.13 ms of
+The route in `routes.py` documents the call, and what it does is done here too; only FastAPI's validation, its exit
+stacks and everybody's middlewares are left out. Measured with 2,700 idle readers: 30.3 KB resident and 1.13 ms of
 CPU to connect for each with those layers, 19.8 KB and 0.84 ms without FastAPI's, 15.2 and 0.72 in front of everything.
 """
 
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.caller import caller_of
 from services.edge.problems import answer, unexpected
-from services.edge.routes import stream_events
+from services.edge.routes import open_events
 from shared.errors import TailraceError
 
 __all__ = ("EventsLane",)
@@ -24,6 +24,8 @@ __all__ = ("EventsLane",)
 logger = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/v1/streams/([^/]+)/events")
+# In the order in which they count.
+_QUERY_CURSORS: Final = ("last_event_id", "lastEventID", "lastEventId", "after")
 
 
 class EventsLane:
@@ -44,21 +46,28 @@ class EventsLane:
 
 
 async def _response(request: Request, stream_id: str) -> Response:
-    headers, query = request.headers, request.query_params
     try:
-        return await stream_events(
-            request,
-            await caller_of(request),
-            stream_id,
-            accept=headers.get("accept", ""),
-            last_event_id=headers.get("last-event-id"),
-            query_cursor=query.get("last_event_id"),
-            query_camel=query.get("lastEventID"),
-            query_camel_id=query.get("lastEventId"),
-            after=query.get("after"),
-        )
+        caller = await caller_of(request)
+        accept, cursor = _header(request, b"accept"), _header(request, b"last-event-id") or _query_cursor(request)
+        return await open_events(request, caller, stream_id, cursor=cursor, accept=accept or "")
     except TailraceError as error:
         return await answer(request, error)
     except Exception as error:  # as Starlette does: the traceback is for the log, the reader gets a sentence
         logger.exception("the events route failed")
         return await unexpected(request, error)
+
+
+def _header(request: Request, wanted: bytes) -> str | None:
+    """The first header of this name. Starlette's own look-up decodes all of them first."""
+    for name, value in request.scope["headers"]:
+        if name == wanted:
+            found: str = value.decode("latin-1")
+            return found
+    return None
+
+
+def _query_cursor(request: Request) -> str | None:
+    if not request.scope["query_string"]:
+        return None
+    query = request.query_params
+    return next(filter(None, map(query.get, _QUERY_CURSORS)), None)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from services.edge.body import read_json
-from services.edge.caller import CallerOf
+from services.edge.caller import Caller, CallerOf
 from services.edge.problems import explain
 from services.edge.response import EventStream
 from services.edge.schemas import (
@@ -30,7 +30,7 @@ from shared.settings import Settings
 from shared.store import Cancelling, Ended, Gone, Stale
 from shared.telemetry import Metrics
 
-__all__ = ("router",)
+__all__ = ("open_events", "router")
 
 _ERROR: Final = {"model": ErrorBody}
 _LOOK_UP: Final[dict[int | str, dict[str, Any]]] = {
@@ -118,6 +118,11 @@ async def stream_events(
 ) -> Response:
     """Read a stream: from its start, from a cursor, or from now on. Any edge, any number of readers."""
     cursor = last_event_id or query_cursor or query_camel or query_camel_id or after or None
+    return await open_events(request, caller, stream_id, cursor=cursor, accept=accept)
+
+
+async def open_events(request: Request, caller: Caller, stream_id: str, *, cursor: str | None, accept: str) -> Response:
+    """What `stream_events` does once it is known what was asked for; the events lane comes here directly."""
     return await _events(request, caller, stream_id, cursor, _wanted_wire(accept) or SSE)
 
 
