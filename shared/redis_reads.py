@@ -7,6 +7,7 @@ would have to be opened first. Here one batch is on its way at a time, and whate
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple
 
 from shared.errors import StoreError
@@ -44,13 +45,14 @@ class RedisReads:
     def __init__(self, ask: Callable[[Sequence[LogRead]], Awaitable[Sequence[Answer]]]) -> None:
         self._ask = ask
         self._turn = asyncio.Lock()
-        self._open: _Batch | None = None
+        self._waiting: dict[LogRead, list[_Waiter]] = {}
+        self._senders = 0
 
     def __repr__(self) -> str:
-        return f"<RedisReads waiting={len(self._open or ())}>"
+        return f"<RedisReads waiting={len(self._waiting)}>"
 
     async def read(self, read: LogRead) -> Snapshot | None:
-        """What Redis says after this call. Who asks the same at the same time gets the same snapshot."""
+        """What Redis says after this call. Who asks the same before it is sent gets the same snapshot."""
         while True:
             answer = await self._answer(read)
             if isinstance(answer, _Left):
@@ -61,32 +63,33 @@ class RedisReads:
 
     async def _answer(self, read: LogRead) -> Answer | _Left:
         waiter: _Waiter = asyncio.get_running_loop().create_future()
-        batch = self._open
-        if batch is not None and len(batch) < _MOST_READS:
-            batch.setdefault(read, []).append(waiter)
-        else:
-            # Whoever begins a batch asks for all of it.
-            batch = self._open = {read: [waiter]}
-            await self._send(batch)
+        waiters = self._waiting.setdefault(read, [])
+        waiters.append(waiter)
+        if len(self._waiting) > self._senders * _MOST_READS:
+            await self._send()
         return await waiter
 
-    async def _send(self, batch: _Batch) -> None:
+    async def _send(self) -> None:
+        """Send one batch, when it is its turn. Of all that waits, each sender has promised to take so much."""
+        self._senders += 1
+        batch: _Batch | None = None
         answers: Sequence[Answer | _Left] = [_Left.LEFT] * _MOST_READS
         try:
             async with self._turn:
                 await asyncio.sleep(0)  # for those who come in the same turn of the loop
-                self._close(batch)
+                batch = self._take()
                 answers = await self._ask(list(batch))
         except StoreError as error:
-            answers = [error] * len(batch)
+            answers = [error] * _MOST_READS
         finally:
-            self._close(batch)
+            if batch is None:
+                batch = self._take()
             for waiters, answer in zip(batch.values(), answers, strict=False):
                 _settle(waiters, answer)
 
-    def _close(self, batch: _Batch) -> None:
-        if self._open is batch:
-            self._open = None
+    def _take(self) -> _Batch:
+        self._senders -= 1
+        return {read: self._waiting.pop(read) for read in list(islice(self._waiting, _MOST_READS))}
 
 
 def _settle(waiters: Sequence[_Waiter], answer: Answer | _Left) -> None:

@@ -71,6 +71,34 @@ async def test_a_batch_is_bounded(redis: Redis, reads: RedisReads) -> None:
     assert max(map(len, redis.asked)) <= 64
 
 
+async def test_the_same_is_asked_only_once_however_many_wait_before_it(redis: Redis, reads: RedisReads) -> None:
+    redis.goes_on.clear()
+    many = [LogRead(str(number), START, 10) for number in range(200)]
+    tasks = [asyncio.create_task(reads.read(each)) for each in many]
+    await turns()
+    again = [asyncio.create_task(reads.read(each)) for each in many[64:]]
+    await turns()
+    redis.goes_on.set()
+    await asyncio.gather(*tasks, *again)
+    assert [read for batch in redis.asked for read in batch] == many
+
+
+async def test_a_batch_that_nobody_asks_for_any_more_is_asked_by_those_who_wait(
+    redis: Redis, reads: RedisReads
+) -> None:
+    redis.goes_on.clear()
+    many = [LogRead(str(number), START, 10) for number in range(200)]
+    tasks = [asyncio.create_task(reads.read(each)) for each in many]
+    await turns()
+    for sender in (tasks[0], tasks[64], tasks[128]):
+        sender.cancel()
+    await turns()
+    redis.goes_on.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers].count(asyncio.CancelledError) == 3
+    assert answers.count(None) == 197
+
+
 async def test_an_answer_that_cannot_be_read_is_only_its_own_readers_trouble(reads: RedisReads) -> None:
     answers = await asyncio.gather(*map(reads.read, (ONE, BROKEN, TWO, BROKEN)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [type(None), ValueError, type(None), ValueError]
