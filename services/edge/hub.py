@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from services.edge.assembly import assemble
 from services.edge.feed import Diverged, Feed
@@ -47,6 +47,7 @@ class Hub:
         self._emptied.set()
         self._is_draining = False
         self._delivered: dict[Wire, Counter] = {}
+        self._counts: dict[Wire, Gauge] = {}
         self._settings = settings
         self._heartbeats: dict[str, bytes] = {}
 
@@ -59,13 +60,13 @@ class Hub:
         """Count the reader in. One that comes while the edge is going away is sent on at once."""
         self.readers.add(reader)
         self._emptied.clear()
-        self.metrics.edge_readers.labels(wire=reader.wire.name).inc()
+        self._count_of(reader.wire).inc()
         if self._is_draining:
             reader.leave()
 
     def detach(self, reader: Reader, feed: Feed | None) -> None:
         self.readers.discard(reader)
-        self.metrics.edge_readers.labels(wire=reader.wire.name).dec()
+        self._count_of(reader.wire).dec()
         if not self.readers:
             self._emptied.set()
         self._unfollow(reader, feed)
@@ -103,6 +104,12 @@ class Hub:
         if counter is None:
             counter = self._delivered[wire] = self.metrics.events_delivered.labels(wire=wire.name)
         counter.inc(events)
+
+    def _count_of(self, wire: Wire) -> Gauge:
+        count = self._counts.get(wire)
+        if count is None:
+            count = self._counts[wire] = self.metrics.edge_readers.labels(wire=wire.name)
+        return count
 
     def _unfollow(self, reader: Reader, feed: Feed | None) -> None:
         if feed is None:

@@ -9,28 +9,37 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Send
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from shared.events import json_line
 
-__all__ = ("CONNECTION_EXTENSION", "StreamProtocol")
+__all__ = ("CONNECTION_EXTENSION", "Headers", "StreamProtocol")
 
 CONNECTION_EXTENSION: Final = "tailrace.connection"
 
 _HEAD_S: Final = 10.0
 _HEAD_BYTES: Final = 128 * 1024
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
+_CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
+
+Headers = list[tuple[bytes, bytes]]
 
 
 class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
 
     # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
-    __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "is_lost")
+    __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "_responding", "is_lost")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._on_stall: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] | None = None
+        self._responding: RequestResponseCycle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self.is_lost = False
@@ -53,8 +62,25 @@ class StreamProtocol(HttpToolsProtocol):
         self._lost = asyncio.get_running_loop().create_future()
         await self._lost
 
+    def begin(self, headers: Headers, send: Send) -> bytes | None:
+        """The head of a chunked 200, to be written next; None if `send` is not the server's own and has to be told.
+
+        uvicorn examines every header of every response; these are ours.
+        """
+        cycle = self._responding
+        if cycle is None or cycle.send != send:
+            return None
+        cycle.response_started, cycle.waiting_for_100_continue, cycle.chunked_encoding = True, False, True
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        ending = _CHUNKED if cycle.keep_alive else _CHUNKED_AND_CLOSE
+        return b"".join([_OK, *lines, ending])
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        """As uvicorn's, but for the addresses of both ends: two calls to the kernel for what nothing here asks."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "http"
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +119,10 @@ class StreamProtocol(HttpToolsProtocol):
             self._on_stall()
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._responding = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(_HEAD_S, self._head_is_late)

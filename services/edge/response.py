@@ -14,11 +14,11 @@ from shared.telemetry import Metrics
 __all__ = ("EventStream",)
 
 # `no-transform` keeps compressing proxies away, X-Accel-Buffering keeps nginx from collecting events.
-_HEADERS: Final = {
-    "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",
-    "x-content-type-options": "nosniff",
-}
+_HEADERS: Final = [
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
 
 
 class EventStream(Response):
@@ -32,12 +32,13 @@ class EventStream(Response):
         self._reader = reader
         self._send_timeout_s = send_timeout_s
         self._metrics = metrics
-        self._head = {"content-type": reader.wire.media_type, **_HEADERS, **(headers or {})}
+        self._more_headers = headers or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outlet = outlet_for(scope, receive, send, timeout_s=self._send_timeout_s, on_stall=self._reader.stall)
         try:
-            await outlet.start([(name.encode(), value.encode("latin-1")) for name, value in self._head.items()])
+            more = [(name.encode(), value.encode("latin-1")) for name, value in self._more_headers.items()]
+            await outlet.start([(b"content-type", self._reader.wire.media_type.encode()), *_HEADERS, *more])
             if isinstance(outlet, AsgiOutlet):
                 await self._run_watched(outlet, receive)
             else:
