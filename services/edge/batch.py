@@ -2,30 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.edge.wire import Wire
+from services.edge.wire import Wire, chunk
+from shared.delta_page import DeltaPage
 from shared.events import LogEntry
-from shared.position import EventId
+from shared.position import EventId, Position
 from shared.slicing import after
 
 __all__ = ("Batch",)
 
 # Python objects around one event and around one batch, and copies of an event's value: measured with tracemalloc.
-_BATCH_BYTES, _EVENT_BYTES, _COPIES = 400, 330, 3
+_BATCH_BYTES, _EVENT_BYTES, _PAGED_BYTES, _COPIES = 400, 330, 180, 3
 
 
 class Batch:
     """Events `entries`, from offset `start` to offset `end`; `nonces` names the attempts for event ids."""
 
-    __slots__ = ("_frames", "_nonces", "end", "entries", "size_bytes", "start")
+    __slots__ = ("_frames", "_nonces", "end", "entries", "events", "position", "size_bytes", "start")
 
     def __init__(self, entries: Sequence[LogEntry], nonces: Mapping[int, str]) -> None:
         self.entries = entries
+        self.events = len(entries)
         self.start = entries[0].start
-        self.end = entries[-1].position.offset
+        self.position = entries[-1].position
+        self.end = self.position.offset
         # About what the batch holds in memory once it has been framed.
         self.size_bytes = _BATCH_BYTES + sum([_EVENT_BYTES + _COPIES * len(entry.event.value) for entry in entries])
         self._nonces = nonces
-        self._frames: dict[str, bytes] = {}
+        self._frames: dict[str, bytes] | None = None
+
+    @classmethod
+    def of_page(cls, page: DeltaPage, start: int, end: Position, nonces: Mapping[int, str]) -> "Batch":
+        """The same of a page that goes from `start` to `end` in one attempt, without a look at its entries."""
+        batch = cls.__new__(cls)
+        batch.entries = page
+        batch.events = len(page.ids)
+        batch.start = start
+        batch.position = end
+        batch.end = end.offset
+        batch.size_bytes = _BATCH_BYTES + _PAGED_BYTES * batch.events + _COPIES * (batch.end - start)
+        batch._nonces = nonces
+        batch._frames = None
+        return batch
 
     def __repr__(self) -> str:
         return f"<Batch {self.start}..{self.end} events={len(self.entries)}>"
@@ -33,13 +50,23 @@ class Batch:
     @property
     def cursor(self) -> EventId:
         """Where a reader is after this batch."""
-        return self._id(self.entries[-1])
+        return EventId(self.position, self._nonces[self.position.attempt])
 
     @property
     def is_last(self) -> bool:
-        return self.entries[-1].event.is_terminal
+        return not isinstance(self.entries, DeltaPage) and self.entries[-1].event.is_terminal
+
+    def chunk(self, wire: Wire) -> bytes:
+        """The frames as one HTTP chunk, for those who get it now: made anew, and not kept."""
+        entries = self.entries
+        if isinstance(entries, DeltaPage):
+            return chunk(wire.deltas(entries, self._nonces[self.position.attempt].encode()))
+        return chunk(self.frames(wire))
 
     def frames(self, wire: Wire) -> bytes:
+        """For all who come by later: made once."""
+        if self._frames is None:
+            self._frames = {}
         framed = self._frames.get(wire.name)
         if framed is None:
             framed = self._frames[wire.name] = b"".join([self._frame(wire, entry) for entry in self.entries])
@@ -54,8 +81,5 @@ class Batch:
 
     def _frame(self, wire: Wire, entry: LogEntry) -> bytes:
         attempt, offset = entry.position
-        # As `str(self._id(entry))`, without the two tuples in between: this is done for every event there is.
+        # As `str(EventId(…))`, without the two tuples in between: this is done for every event there is.
         return wire.frame(f"{attempt}-{offset}.{self._nonces[attempt]}", entry.event.data())
-
-    def _id(self, entry: LogEntry) -> EventId:
-        return EventId(entry.position, self._nonces[entry.position.attempt])

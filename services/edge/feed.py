@@ -5,21 +5,20 @@ is written to its socket in the same call that takes it in. All others come by i
 fallen behind what is kept here reads Redis.
 """
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from services.edge.batch import Batch
-from services.edge.wire import Wire, chunk
+from services.edge.outbox import Outbox
+from services.edge.wire import Wire
+from shared.delta_page import DeltaPage
 from shared.events import LogEntry
 from shared.lineage import Fence, Lineage, Resume
 from shared.position import EventId, Position
 from shared.store import Meta
 
 __all__ = ("Diverged", "Feed", "Follower")
-
-logger = logging.getLogger(__name__)
 
 # The most that one write to a live reader hands over, and so what a reader that stalls in it can hold up.
 _BATCH_BYTES = 64 * 1024
@@ -54,15 +53,42 @@ class Feed:
     `delivered` is told how many events went to live readers of a wire.
     """
 
-    def __init__(self, meta: Meta, *, max_bytes: int, delivered: Callable[[Wire, int], None]) -> None:
+    # Of a thousand feeds none is in the caches when its next event comes: a dictionary each would be two misses more.
+    __slots__ = (
+        "_batches",
+        "_bytes",
+        "_delivered",
+        "_fences",
+        "_lineage",
+        "_live",
+        "_live_readers",
+        "_max_bytes",
+        "_outbox",
+        "base",
+        "checked_at",
+        "id",
+        "is_gone",
+        "is_over",
+        "nonces",
+        "quiet_since",
+        "readers",
+        "tail",
+        "tenant",
+    )
+
+    def __init__(
+        self, meta: Meta, *, max_bytes: int, delivered: Callable[[Wire, int], None], outbox: Outbox | None = None
+    ) -> None:
         self.id = meta.id
         self.tenant = meta.tenant
+        self._outbox = outbox or Outbox()
         self.readers: set[Follower] = set()
         self.quiet_since = 0.0
         self.checked_at = 0.0
         self.is_over = False
         self.is_gone = False
         self._live: dict[Wire, set[Follower]] = {}
+        self._live_readers = 0
         self._delivered = delivered
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -70,8 +96,7 @@ class Feed:
         self._adopt(meta)
 
     def __repr__(self) -> str:
-        live = sum(map(len, self._live.values()))
-        return f"<Feed {self.id[:8]}… at {self.tail} readers={len(self.readers)} live={live}>"
+        return f"<Feed {self.id[:8]}… at {self.tail} readers={len(self.readers)} live={self._live_readers}>"
 
     @property
     def cursor(self) -> EventId:
@@ -79,6 +104,7 @@ class Feed:
 
     def covers(self, cursor: EventId) -> bool:
         """Whether the feed alone can serve a reader: no fence has taken what it holds, and no older batch is needed."""
+        self._lineage.tail = self.tail.offset
         verdict = self._lineage.judge(cursor)
         return isinstance(verdict, Resume) and self.base <= verdict.offset
 
@@ -93,13 +119,26 @@ class Feed:
 
     def extend(self, entries: Sequence[LogEntry]) -> None:
         """Take in what the tail has read, and write it to the live readers. Raises `Diverged`."""
+        self.take(entries)
+        self._outbox.flush()
+
+    def take(self, entries: Sequence[LogEntry]) -> None:
+        """The same, but some of it may be left in the outbox: the caller flushes it before it does anything else."""
+        if isinstance(entries, DeltaPage):
+            tail, end = self.tail, entries.end_after(self.tail)
+            if end is not None and end.attempt in self.nonces and end.offset - tail.offset <= _BATCH_BYTES:
+                self._publish(Batch.of_page(entries, tail.offset, end, self.nonces))
+                return
+        self._take_each(entries)
+
+    def _take_each(self, entries: Sequence[LogEntry]) -> None:
         run: list[LogEntry] = []
         size, offset = 0, self.tail.offset
         for entry in entries:
             if entry.position <= self.tail:
                 continue  # read twice: by the hot and by the cold connection
             if entry.event.kind == "fence":
-                self._publish(run)
+                self._publish_run(run)
                 run, size = [], 0
                 self._take_fence(entry)
                 offset = self.tail.offset
@@ -110,9 +149,9 @@ class Feed:
             run.append(entry)
             size += len(entry.event.value)
             if size >= _BATCH_BYTES:
-                self._publish(run)
+                self._publish_run(run)
                 run, size = [], 0
-        self._publish(run)
+        self._publish_run(run)
 
     def rebase(self, meta: Meta) -> None:
         """Start again from what Redis says; every reader judges its cursor anew."""
@@ -143,12 +182,15 @@ class Feed:
 
     def join(self, reader: Follower) -> None:
         """Make an up-to-date reader live."""
-        self._live.setdefault(reader.wire, set()).add(reader)
+        if not self.is_live(reader):
+            self._live.setdefault(reader.wire, set()).add(reader)
+            self._live_readers += 1
 
     def leave(self, reader: Follower) -> None:
         """Stop writing to a live reader; its cursor becomes what it has been written."""
         if self.is_live(reader):
             self._live[reader.wire].discard(reader)
+            self._live_readers -= 1
             reader.cursor = self.cursor
 
     def _adopt(self, meta: Meta) -> None:
@@ -166,36 +208,32 @@ class Feed:
         self._batches.clear()
         self._bytes = 0
 
-    def _publish(self, run: Sequence[LogEntry]) -> None:
+    def _publish_run(self, run: Sequence[LogEntry]) -> None:
         if not run:
             return
         batch = Batch(run, self.nonces)
-        # Before the writes: a reader that stalls in the middle of them leaves with this batch behind it.
-        self.tail = run[-1].position
-        self._lineage.tail = batch.end
-        self._keep(batch)
-        self._write_live(batch)
+        self._publish(batch)
+        # At once: what follows in this read may take the readers' liveness away, and with it what they are not written.
+        self._outbox.flush()
         if batch.is_last:
             self.is_over = True
             self._evict_live()
+            self._wake_waiting()
+
+    def _publish(self, batch: Batch) -> None:
+        # Before the writes: a reader that stalls in the middle of them leaves with this batch behind it.
+        self.tail = batch.position
+        self._keep(batch)
+        self._write_live(batch)
         self._wake_waiting()
 
     def _write_live(self, batch: Batch) -> None:
         for wire, readers in self._live.items():
             if not readers:
                 continue
-            chunked = chunk(batch.frames(wire))
-            self._delivered(wire, len(readers) * len(batch.entries))
-            for reader in readers.copy():
-                self._write(reader, chunked)
-
-    def _write(self, reader: Follower, chunked: bytes) -> None:
-        try:
-            reader.write(chunked)
-        except Exception:  # whatever is wrong with one connection must not cost the others this batch
-            logger.exception("a reader could not be written to", extra={"stream": self.id})
-            self.leave(reader)
-            reader.disconnect()
+            chunked = batch.chunk(wire)
+            self._delivered(wire, len(readers) * batch.events)
+            self._outbox.add(chunked, tuple(readers))
 
     def _keep(self, batch: Batch) -> None:
         self._batches.append(batch)
@@ -227,7 +265,7 @@ class Feed:
                 reader.wake()
 
     def _wake_waiting(self) -> None:
-        if sum(map(len, self._live.values())) == len(self.readers):
+        if self._live_readers == len(self.readers):
             return  # nearly always, and a look at each of 1,500 readers is not free
         for reader in self._waiting():
             reader.wake()

@@ -48,6 +48,14 @@ class StreamProtocol(HttpToolsProtocol):
     def is_writable(self) -> bool:
         return not self.flow.write_paused
 
+    @property
+    def descriptor(self) -> int:
+        """The socket, for writing to it past the transport until `is_lost`; -1 if that cannot be, because of TLS."""
+        if self.transport.get_extra_info("sslcontext") is not None:
+            return -1
+        descriptor: int = self.transport.get_extra_info("socket").fileno()
+        return descriptor
+
     def watch(self, on_stall: Callable[[], None] | None) -> None:
         """Call `on_stall` when the write buffer passes its high-water mark, and when the connection is lost.
 

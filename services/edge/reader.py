@@ -8,6 +8,7 @@ directly.
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from services.edge import synthetic
@@ -58,6 +59,7 @@ class Reader:
         "expires_at",
         "is_leaving",
         "wire",
+        "write",
     )
 
     def __init__(
@@ -66,6 +68,8 @@ class Reader:
         """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
         self.wire = wire
         self.cursor = cursor
+        # What the feed calls for every event: the outlet's own, with nothing in between.
+        self.write: Callable[[bytes], None] = _nowhere
         self.is_leaving = False
         self.expires_at = hub.expiry()
         self._hub = hub
@@ -93,6 +97,8 @@ class Reader:
     async def run(self, outlet: Outlet) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
         self._outlet = outlet
+        if self._is_connected:
+            self.write = outlet.write
         self._hub.attach(self)
         try:
             if self._feed is not None:
@@ -114,10 +120,6 @@ class Reader:
 
     # What the feed, the hub and the protocol call; never blocks.
 
-    def write(self, chunked: bytes) -> None:
-        if self._outlet is not None and self._is_connected:
-            self._outlet.write(chunked)
-
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
         if self._feed is not None and self._feed.is_live(self):
@@ -135,6 +137,7 @@ class Reader:
     def disconnect(self) -> None:
         """The peer has gone, or is given up."""
         self._is_connected = False
+        self.write = _nowhere
         self.wake()
 
     def abort(self) -> None:
@@ -301,3 +304,7 @@ class Reader:
             return
         finally:
             self._waiter = None
+
+
+def _nowhere(_chunked: bytes) -> None:
+    """Where a reader is written that has not begun yet, or is gone."""

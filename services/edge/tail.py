@@ -9,7 +9,7 @@ streams. Whoever joins is hot, and interrupts the hot wait.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from services.edge.hub import Hub
 from shared.errors import StoreError
@@ -98,7 +98,8 @@ class Tail:
     async def _read_hot(self, tailer: Tailer) -> None:
         await self._pace(len(self._hub.feeds) - len(self._cold))
         self._joined.clear()
-        hot = [stream_id for stream_id in self._hub.feeds if stream_id not in self._cold]
+        cold = self._cold
+        hot = {stream_id: feed.tail for stream_id, feed in self._hub.feeds.items() if stream_id not in cold}
         if not hot:
             await self._joined.wait()
             return
@@ -135,7 +136,7 @@ class Tail:
             await asyncio.sleep(_QUIET_S / 4)
             return
         try:
-            await self._read(tailer, list(self._cold), block_ms=_COLD_BLOCK_MS)
+            await self._read(tailer, self._cold, block_ms=_COLD_BLOCK_MS)
         except BaseException:
             self._cold = {}
             raise
@@ -148,12 +149,9 @@ class Tail:
 
     def _quiet(self) -> Mapping[str, Position]:
         quiet = asyncio.get_running_loop().time() - _QUIET_S
-        return self._hub.cursors([feed.id for feed in self._hub.feeds.values() if feed.quiet_since < quiet])
+        return {feed.id: feed.tail for feed in self._hub.feeds.values() if feed.quiet_since < quiet}
 
-    async def _read(self, tailer: Tailer, stream_ids: Sequence[str], *, block_ms: int | None) -> None:
-        cursors = self._hub.cursors(stream_ids)
-        if not cursors:
-            return
+    async def _read(self, tailer: Tailer, cursors: Mapping[str, Position], *, block_ms: int | None) -> None:
         try:
             news = await tailer.read(cursors, count=self._settings.tail_count, block_ms=block_ms)
         except StoreError as error:

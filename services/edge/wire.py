@@ -2,6 +2,8 @@
 
 from typing import Final, Protocol
 
+from shared.delta_page import DeltaPage
+
 __all__ = ("NDJSON", "SSE", "Wire", "chunk")
 
 
@@ -21,6 +23,10 @@ class Wire(Protocol):
         """One event. Synthesized events may have no id; then the reader's cursor stays where it is."""
         ...
 
+    def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
+        """The frames of a page, as `frame` makes them of its entries one by one, for a third of the time."""
+        ...
+
     def opening(self, retry_ms: int) -> bytes:
         """What a connection begins with, before any event."""
         ...
@@ -38,6 +44,13 @@ class _Sse:
             return b"data: %b\n\n" % data
         return b"id: %b\ndata: %b\n\n" % (event_id.encode(), data)
 
+    def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
+        frames = [
+            b'id: %b.%b\ndata: {"type":"%b","delta":%b}\n\n' % (entry_id, nonce, kind, line)
+            for entry_id, kind, line in page.data()
+        ]
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
     def opening(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
 
@@ -53,6 +66,14 @@ class _Ndjson:
         if event_id is None:
             return data + b"\n"
         return b'%b,"event_id":"%b"}\n' % (data[:-1], event_id.encode())
+
+    def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
+        return b"".join(
+            [
+                b'{"type":"%b","delta":%b,"event_id":"%b.%b"}\n' % (kind, line, entry_id, nonce)
+                for entry_id, kind, line in page.data()
+            ]
+        )
 
     def opening(self, retry_ms: int) -> bytes:
         return b""

@@ -6,6 +6,7 @@ import pytest
 
 from services.edge.feed import Diverged, Feed
 from services.edge.wire import NDJSON, SSE, Wire
+from shared.delta_page import DeltaPage
 from shared.events import Event, LogEntry, delta, done, fence
 from shared.memory_store import MemoryStore
 from shared.position import START, EventId, Position
@@ -79,6 +80,18 @@ def entries(*events: Event, start: int = 0, attempt: int = 1) -> list[LogEntry]:
 
 def texts(*deltas: str, start: int = 0, attempt: int = 1) -> list[LogEntry]:
     return entries(*(delta("text", text) for text in deltas), start=start, attempt=attempt)
+
+
+def page(*deltas: str, start: int = 0, attempt: int = 1) -> DeltaPage:
+    """The same as Redis gives it."""
+    found = DeltaPage.of(
+        [
+            (str(entry.position).encode(), [b"text", entry.event.value])
+            for entry in texts(*deltas, start=start, attempt=attempt)
+        ]
+    )
+    assert found is not None
+    return found
 
 
 def fenced(attempt: int, keep: int) -> LogEntry:
@@ -182,6 +195,52 @@ async def test_what_was_read_twice_is_taken_once() -> None:
     feed.extend(texts("a", "b"))
     feed.extend(texts("a", "b", "c"))
     assert reader.text == "abc"
+
+
+async def test_a_page_that_continues_the_tail_is_taken_as_its_entries_are() -> None:
+    feed, other = await fresh_feed(), await fresh_feed()
+    reader, twin = live(feed), live(other)
+    late = waiting(feed, at(0))
+    feed.extend(page("ab", "é"))
+    feed.extend(page("c", start=4))
+    other.extend(texts("ab", "é"))
+    other.extend(texts("c", start=4))
+    assert reader.raw == twin.raw
+    assert (feed.tail, feed.cursor) == (other.tail, at(5))
+    assert late.woken == 2
+    batch, twins = feed.after(2), other.after(2)
+    assert batch is not None
+    assert twins is not None
+    assert batch.frames(SSE) == twins.frames(SSE)
+
+
+async def test_a_page_that_was_read_twice_or_has_a_hole_is_looked_into() -> None:
+    feed = await fresh_feed()
+    reader = live(feed)
+    feed.extend(page("a", "b"))
+    feed.extend(page("a", "b", "c"))
+    assert reader.text == "abc"
+    with pytest.raises(Diverged):
+        feed.extend(page("d", start=4))
+    with pytest.raises(Diverged):
+        feed.extend(page("d", start=3, attempt=2))
+    assert (reader.text, feed.tail) == ("abc", Position(1, 3))
+
+
+async def test_a_page_of_large_events_is_written_in_bounded_pieces() -> None:
+    feed = await fresh_feed()
+    reader = live(feed)
+    feed.extend(page(*["x" * 20_000] * 50))
+    assert reader.text == "x" * 1_000_000
+    assert max(reader.writes) < 100_000
+
+
+async def test_a_queued_stream_has_no_attempt_that_a_page_could_continue() -> None:
+    store = MemoryStore()
+    meta = await store.meta(await create(store))
+    assert meta is not None
+    with pytest.raises(Diverged):
+        feed_at(meta).extend(page("a", attempt=0))
 
 
 async def test_the_end_wakes_everybody_and_nobody_is_live() -> None:
