@@ -79,6 +79,13 @@ class Batch:
         rest = [part for entry in self.entries if (part := after(entry, offset))]
         return Batch(rest, self._nonces) if rest else None
 
+    def until(self, offset: int) -> "Batch | None":
+        """The events of this batch up to an offset, if one of them ends there."""
+        if offset == self.end:
+            return self
+        entries = [entry for entry in self.entries if entry.position.offset <= offset]
+        return Batch(entries, self._nonces) if entries and entries[-1].position.offset == offset else None
+
     def _frame(self, wire: Wire, entry: LogEntry) -> bytes:
         attempt, offset = entry.position
         # As `str(EventId(…))`, without the two tuples in between: this is done for every event there is.

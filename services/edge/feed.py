@@ -6,7 +6,7 @@ fallen behind what is kept here reads Redis.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from services.edge.batch import Batch
@@ -93,6 +93,7 @@ class Feed:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._batches: deque[Batch] = deque()
+        self.base = 0
         self._adopt(meta)
 
     def __repr__(self) -> str:
@@ -152,6 +153,18 @@ class Feed:
                 self._publish_run(run)
                 run, size = [], 0
         self._publish_run(run)
+
+    def prepend(self, batch: Batch, nonces: Mapping[int, str]) -> None:
+        """Keep what one reader was given by Redis for others with its cursor, if it leads up to what is kept here.
+
+        The nonces are those of the log it was read from. If that had other attempts, it may have been another text.
+        """
+        lacking = batch.until(self.base) if nonces == self.nonces else None
+        if lacking is None or self._bytes + lacking.size_bytes > self._max_bytes:
+            return
+        self._batches.appendleft(lacking)
+        self._bytes += lacking.size_bytes
+        self.base = lacking.start
 
     def rebase(self, meta: Meta) -> None:
         """Start again from what Redis says; every reader judges its cursor anew."""

@@ -105,6 +105,7 @@ class Reader:
                 self._feed = self._hub.share(self, self._feed)
             elif self._snapshot is not None and not self._snapshot.meta.is_over:
                 self._feed = self._hub.follow(self, self._snapshot.meta, None)
+                self._share(self._snapshot, self._feed)
             await self._open(outlet)
             while not self._is_over and not self.is_leaving:
                 await self._advance(outlet)
@@ -158,6 +159,12 @@ class Reader:
             self._waiter.set_result(None)
 
     # The walk to the tail.
+
+    def _share(self, snapshot: Snapshot, feed: Feed) -> None:
+        """Those who come back with us were cut where we were: let the feed have what we have read."""
+        match step(self.cursor, snapshot, max_bytes=_PAGE_BYTES):
+            case Deliver(batch, is_cut=False):
+                feed.prepend(batch, snapshot.meta.lineage.nonces)
 
     async def _open(self, outlet: Outlet) -> None:
         opening = self.wire.opening(self._hub.retry_ms())

@@ -316,6 +316,26 @@ async def test_who_comes_back_to_a_followed_stream_needs_nothing_from_redis() ->
         assert not hub.feeds
 
 
+async def test_what_the_first_to_come_back_was_given_serves_those_who_come_with_it() -> None:
+    """All were cut at the same place, a while ago: one page of Redis for all of them."""
+    store, page = FailingStore(), Page()
+    stream_id = await begin(store)
+    await write(store, stream_id, "abc", "def", "ghi")
+    async with running_hub(store) as hub, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        streams = Streams(store, NoQueue(), hub, Settings())
+        running = group.create_task((await opened(streams, stream_id, at(3))).run(page))
+        await eventually(lambda: has_rest(page, "defghi"))
+        store.reads = 0
+        for offset, rest in ((3, "defghi"), (6, "ghi"), (7, "hi")):
+            await heard(await opened(streams, stream_id, at(offset)), rest)
+        assert store.reads == 0
+        # Who is further back reads for itself, and what it gets leads up to what is kept already.
+        await heard(await opened(streams, stream_id, at(1)), "bcdefghi")
+        await heard(await opened(streams, stream_id, at(2)), "cdefghi")
+        assert store.reads == 1
+        running.cancel()
+
+
 async def test_a_feed_is_judged_before_it_is_joined() -> None:
     """A cursor that the feed does not reach, or that is none of its log, is for Redis to answer."""
     store = FailingStore()

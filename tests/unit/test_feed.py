@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from services.edge.batch import Batch
 from services.edge.feed import Diverged, Feed
 from services.edge.wire import NDJSON, SSE, Wire
 from shared.delta_page import DeltaPage
@@ -335,6 +336,59 @@ async def test_a_batch_larger_than_the_bound_is_kept_while_it_is_the_newest() ->
     feed = await fresh_feed(max_bytes=1_000)
     feed.extend(texts("x" * 10_000))
     assert feed.covers(at(0))
+
+
+async def test_what_a_reader_was_given_is_kept_if_it_leads_up_to_what_is_kept() -> None:
+    feed = feed_at(await meta_of("abc", "def"))
+    given = Batch(texts("abc", "def"), feed.nonces)
+    feed.prepend(given, feed.nonces)
+    assert (feed.base, feed.covers(at(1))) == (0, True)
+    feed.extend(texts("ghi", start=6))
+    late = waiting(feed, at(2))
+    assert walk(feed, late) == "cdefghi"
+
+
+async def test_of_what_a_reader_was_given_only_what_is_lacking_is_kept() -> None:
+    """The reader's page may reach beyond the feed's tail, which has yet to take it in."""
+    feed = feed_at(await meta_of("abc"))
+    feed.prepend(Batch(texts("abc", "def"), feed.nonces), feed.nonces)
+    assert (feed.base, feed.tail) == (0, Position(1, 3))
+    feed.extend(texts("def", start=3))
+    assert walk(feed, waiting(feed, at(0))) == "abcdef"
+    kept_bytes = feed.kept_bytes
+    feed.prepend(Batch(texts("abc", "def"), feed.nonces), feed.nonces)
+    assert (feed.base, feed.kept_bytes) == (0, kept_bytes)
+
+
+async def test_what_does_not_lead_up_to_what_is_kept_is_not_kept() -> None:
+    feed = feed_at(await meta_of("abc", "def"))
+    for given in (texts("abc"), texts("abcd"), texts("abcdefg"), texts("ghi", start=6)):
+        feed.prepend(Batch(given, feed.nonces), feed.nonces)
+        assert feed.base == 6
+
+
+async def test_what_may_be_of_another_text_is_not_kept() -> None:
+    """Redis was read ahead of the tail, which has yet to hear that an attempt went back and on from there."""
+    feed = feed_at(await meta_of("abc", "def"))
+    nonces = {**feed.nonces, 2: nonce(2)}
+    given = [*texts("abc"), *texts("xyz", start=3, attempt=2)]
+    feed.prepend(Batch(given, nonces), nonces)
+    assert feed.base == 6
+
+
+async def test_what_a_reader_was_given_does_not_take_the_place_of_news() -> None:
+    feed = feed_at(await meta_of("abc" * 1000), max_bytes=2000)
+    feed.prepend(Batch(texts("abc" * 1000), feed.nonces), feed.nonces)
+    assert (feed.base, feed.kept_bytes) == (3000, 0)
+
+
+def walk(feed: Feed, listener: Listener) -> str:
+    """What a reader at its cursor gets of the feed, one batch after the other."""
+    offset, said = listener.cursor.position.offset, b""
+    while (batch := feed.after(offset)) is not None:
+        assert batch.start == offset
+        said, offset = said + batch.frames(SSE), batch.end
+    return "".join((item.data or {}).get("delta", "") for item in SseParser().feed(said))
 
 
 async def test_a_rebase_starts_where_redis_is() -> None:
