@@ -49,9 +49,10 @@ class Compactor:
     async def look(self, writers: Sequence[Writer], replies: Sequence[AppendReply | Exception]) -> None:
         """Take note of what appends were answered. Returns late if a stream holds far too much unfolded."""
         urgent: list[Writer] = []
+        enough = self._settings.fold_bytes
         for writer, reply in zip(writers, replies, strict=True):
             match reply:
-                case Appended() if reply.unfolded < self._settings.fold_bytes + writer.unfoldable_bytes:
+                case Appended() if reply.unfolded < enough + writer.unfoldable_bytes:
                     continue
                 case Appended() if self._is_too_much(reply):
                     urgent.append(writer)

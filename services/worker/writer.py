@@ -7,6 +7,7 @@ by asking again: the answer says where the log really ends.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from shared.errors import StoreError
@@ -63,6 +64,7 @@ class Writer:
         self._pending: list[Event] = []
         self._pending_bytes = 0
         self._in_flight: Sequence[Event] = ()
+        self._end_in_flight = self._safe_in_flight = tail
         self._ring: deque[_Written] = deque()
         self._ring_bytes = 0
         self._safe = tail
@@ -82,6 +84,10 @@ class Writer:
     def buffered_bytes(self) -> int:
         """Text that the store has not acknowledged."""
         return self._pending_bytes
+
+    @property
+    def has_room(self) -> bool:
+        return self._pending_bytes <= self._max_bytes
 
     @property
     def produced(self) -> int:
@@ -111,7 +117,7 @@ class Writer:
 
     async def room(self) -> None:
         """Wait until the store has caught up, so that a fast provider is held by its own socket."""
-        while self._pending_bytes > self._max_bytes:
+        while not self.has_room:
             await self._next_settlement()
 
     async def flushed(self) -> None:
@@ -146,7 +152,7 @@ class Writer:
     def next_append(self) -> Append:
         """What to send now: again what was not answered, else all that is pending, adjacent deltas merged."""
         if not self._in_flight:
-            self._in_flight = _merged(self._pending)
+            self._send_next(_merged(self._pending) if len(self._pending) > 1 else self._pending)
             self._pending = []
             self._updates_in_flight, self._updates = self._updates, {}
         return Append(
@@ -154,7 +160,7 @@ class Writer:
             nonce=self.nonce,
             tail=self.tail,
             events=self._in_flight,
-            safe=safe_after(self._in_flight, self.tail, self._safe),
+            safe=self._safe_in_flight,
             updates=self._updates_in_flight,
         )
 
@@ -179,18 +185,23 @@ class Writer:
                 self.fail(reply)
         self._settled.set()
 
-    @property
-    def _end_in_flight(self) -> int:
-        return self.tail + sum(event.size for event in self._in_flight)
+    def _send_next(self, events: Sequence[Event]) -> None:
+        self._in_flight = events
+        self._end_in_flight = self.tail + sum([event.size for event in events])
+        self._safe_in_flight = safe_after(events, self.tail, self._safe)
 
     def _acknowledge(self, tail: int) -> None:
         if tail != self._end_in_flight:
             raise RuntimeError(f"the log ends at {tail}, not at {self._end_in_flight}: the store broke its contract")
+        end, safe = self.tail, self._safe
         for event in self._in_flight:
-            self._remember(_Written(self.tail + event.size, self._safe, event))
-            self._safe = safe_after((event,), self.tail, self._safe)
-            self.tail += event.size
+            before, end = end, end + event.size
+            self._ring.append(_Written(end, safe, event))
+            safe = end if event.kind in DELTA_KINDS else safe_after((event,), before, safe)
             self._pending_bytes -= len(event.value)
+            self._ring_bytes += len(event.value)
+        self._forget_oldest()
+        self.tail, self._safe = end, safe
         self._in_flight = ()
         self.failing_since = None
 
@@ -198,6 +209,11 @@ class Writer:
         """The log does not end where we thought: our last append did arrive, or a failover lost the end."""
         if self._in_flight and tail == self._end_in_flight:
             self._acknowledge(tail)
+            return
+        if arrived := self._arrived(tail):
+            rest, self._in_flight, self._end_in_flight = self._in_flight[arrived:], self._in_flight[:arrived], tail
+            self._acknowledge(tail)
+            self._send_next(rest)
             return
         lost = [written for written in self._ring if written.end > tail]
         if not lost or sum(written.event.size for written in lost) != self.tail - tail:
@@ -208,13 +224,16 @@ class Writer:
             self._ring.pop()
             self._ring_bytes -= len(written.event.value)
             self._pending_bytes += len(written.event.value)
-        self._in_flight = [*(written.event for written in lost), *self._in_flight]
         self._safe = lost[0].safe_before
         self.tail = tail
+        self._send_next([*(written.event for written in lost), *self._in_flight])
 
-    def _remember(self, written: _Written) -> None:
-        self._ring.append(written)
-        self._ring_bytes += len(written.event.value)
+    def _arrived(self, tail: int) -> int:
+        """How many of the events in flight end at `tail`: all of the append was written, and then its end was lost."""
+        ends = list(accumulate((event.size for event in self._in_flight), initial=self.tail))
+        return ends.index(tail) if tail in ends else 0
+
+    def _forget_oldest(self) -> None:
         while self._ring_bytes > _RING_BYTES and len(self._ring) > 1:
             self._ring_bytes -= len(self._ring.popleft().event.value)
 

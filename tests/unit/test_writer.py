@@ -160,6 +160,22 @@ def test_nothing_is_safe_inside_a_tool_call(events: list[Event], safe: int) -> N
     assert safe_after(events, 0, 0) == safe
 
 
+def test_an_append_of_which_a_failover_kept_the_beginning_goes_on_from_there() -> None:
+    writer = new_writer()
+    writer.add([text("abc"), delta("reasoning", "de"), text("f")])
+    writer.next_append()
+    writer.settle(StoreUnavailable("no answer"))
+    writer.next_append()
+
+    writer.settle(TailMismatch(5))
+
+    append = writer.next_append()
+    assert (append.tail, append.safe, [event.value for event in append.events]) == (5, 6, [b"f"])
+    writer.settle(TailMismatch(0))
+    append = writer.next_append()
+    assert (append.tail, [event.value for event in append.events]) == (0, [b"abc", b"de", b"f"])
+
+
 @given(st.lists(st.sampled_from(["ä", "bc", "€uro", "d"]), min_size=1), st.data())
 def test_whatever_the_store_loses_or_answers_the_log_ends_up_as_produced(
     pieces: list[str], data: st.DataObject
