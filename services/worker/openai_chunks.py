@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from services.worker.openai_errors import error_of_object
+from services.worker.openai_template import Template
 from services.worker.openai_tools import ToolCalls
 from services.worker.provider import UNKNOWN_REASON, Outcome
 from services.worker.sse import ErrorData, SseReader
@@ -27,6 +28,10 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _KINDS: Final = {"reasoning_content": "reasoning", "reasoning": "reasoning", "content": "text", "refusal": "refusal"}
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_TOKENS: Final = 2**53 - 1
+
+# A lesson costs three chunks: a few are free, each other one has to be earned.
+_LESSONS: Final = 8
+_CHUNKS_A_LESSON: Final = 8
 
 T = TypeVar("T")
 
@@ -46,9 +51,18 @@ class ChunkReader:
         self._calls = ToolCalls()
         self._failure: ProviderError | None = None
         self._usage_told = False
+        self._max_bytes = max_line_bytes
+        # None as well when no content may follow.
+        self._template: Template | None = None
+        self._learned = self._saved = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """The events in `data`. Raises `ProviderError`, but returns what came before the error first."""
+        if self._template is not None and self._sse.is_between_events:
+            event = self._template.event_of(data)
+            if event is not None:
+                self._saved += 1
+                return [event]
         if self._failure is not None:
             raise self._failure
         events: list[Event] = []
@@ -61,6 +75,8 @@ class ChunkReader:
             if not events:
                 raise
             self._failure = error
+        if self._failure is not None or not self.is_going_on:
+            self._template = None
         return events
 
     def finish(self) -> list[Event]:
@@ -74,8 +90,20 @@ class ChunkReader:
         return self._told_usage()
 
     @property
+    def is_going_on(self) -> bool:
+        """Whether content may follow."""
+        return self.finish_reason is None and not self.ended
+
+    @property
     def outcome(self) -> Outcome:
         return Outcome(self.finish_reason or UNKNOWN_REASON, self.usage)
+
+    def _learn(self, payload: bytes, event: Event) -> None:
+        """What the next chunks will look like. Given up where each chunk differs in something else too."""
+        if self._learned > _LESSONS + self._saved // _CHUNKS_A_LESSON:
+            return
+        self._learned += 1
+        self._template = Template.of(payload, event, _only_delta, max_bytes=self._max_bytes) or self._template
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
         try:
@@ -87,6 +115,7 @@ class ChunkReader:
         if event is None:
             self._take(chunk, events)
             return
+        self._learn(payload, event)
         events += (event,) if event.size <= MAX_EVENT_BYTES else pieces(event)
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:

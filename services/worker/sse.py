@@ -33,6 +33,11 @@ class SseReader:
         self._after_cr = False
         self._begun = False
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether an event has been read, and the next byte begins another."""
+        return self._begun and not self._pending and not self._after_cr
+
     def feed(self, data: bytes) -> list[bytes]:
         """The data of each event that `data` completes. Raises `ProviderMalformed` when an event grows too large."""
         if self._after_cr or b"\r" in data:

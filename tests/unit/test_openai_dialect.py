@@ -1,6 +1,7 @@
 """Chunks of a chat completion to events: every field, every wrong shape, and what is known of real providers."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -125,6 +126,111 @@ def test_any_text_arrives_as_it_was_sent(texts: list[str], size: int) -> None:
 
 
 # Tool calls
+
+
+# What is the same but for its text
+
+
+def one_by_one(frames: Sequence[bytes]) -> list[Event]:
+    reader = ChunkReader()
+    return [event for each in frames for event in reader.feed(each)]
+
+
+def parsed_one_by_one(frames: Sequence[bytes]) -> list[Event]:
+    """The same by the parser alone: a reader that has seen no other chunk has nothing to compare one with."""
+    return [event for each in frames for event in ChunkReader().feed(each)]
+
+
+# The second half is a chunk to itself, its own quotes and all.
+TRICKY = [
+    "a",
+    '"',
+    "\\",
+    ":",
+    ",",
+    "x",
+    '","',
+    '{"content":"a"}',
+    "~",
+    "\n",
+    "\x7f",
+    "\u2028",
+    "é",
+    "\ud800",
+    "content",
+    "",
+]
+
+
+@given(
+    st.lists(st.text(st.characters()) | st.sampled_from(TRICKY), min_size=2, max_size=12),
+    st.sampled_from(["content", "reasoning", "refusal"]),
+    st.sampled_from([(",", ":"), (", ", ": ")]),
+    st.booleans(),
+    st.text(max_size=3) | st.sampled_from(TRICKY),
+)
+def test_chunks_that_differ_only_in_their_text(
+    texts: list[str], name: str, separators: tuple[str, str], is_ascii: bool, ident: str
+) -> None:
+    frames = [
+        b"data: "
+        + json.dumps(
+            {"id": ident, "choices": [{"index": 0, "delta": {name: text}, "finish_reason": None}], "created": 1},
+            ensure_ascii=is_ascii,
+            separators=separators,
+        ).encode(errors="replace")
+        + b"\n\n"
+        for text in texts
+    ]
+    assert one_by_one(frames) == parsed_one_by_one(frames)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=4))
+def test_bytes_that_are_no_text_are_never_taken_for_it(pieces: list[bytes]) -> None:
+    usual = chunk({"content": "abc"})
+    for piece in pieces:
+        reader = ChunkReader()
+        assert reader.feed(usual) == [delta("text", "abc")]
+        odd = usual.replace(b"abc", piece)
+        assert _told(reader, odd) == _told(ChunkReader(), odd)
+
+
+def _told(reader: ChunkReader, data: bytes) -> object:
+    try:
+        return reader.feed(data)
+    except ProviderError as error:
+        return type(error)
+
+
+def test_a_text_that_occurs_twice_is_found_in_its_place() -> None:
+    frames = [chunk({"content": text}, model="abc") for text in ("abc", "abd", "abc", "x")]
+    assert one_by_one(frames) == parsed_one_by_one(frames)
+
+
+def test_a_usual_chunk_is_not_usual_after_the_end_or_inside_another() -> None:
+    usual = chunk({"content": "abc"})
+    reader = ChunkReader()
+    assert len(reader.feed(usual) + reader.feed(usual)) == 2
+    assert reader.feed(b"data: {") == []
+    with pytest.raises(ProviderMalformed):
+        reader.feed(usual)
+    reader = ChunkReader()
+    reader.feed(usual)
+    reader.feed(STOP)
+    assert reader.feed(usual) == []
+    reader = ChunkReader()
+    reader.feed(usual)
+    reader.feed(b"event: error\n")
+    with pytest.raises(ProviderError):
+        reader.feed(usual)
+
+
+def test_a_usual_chunk_may_not_be_longer_than_any_other() -> None:
+    usual = chunk({"content": "a"})
+    reader = ChunkReader(max_line_bytes=len(usual))
+    assert reader.feed(usual) == [delta("text", "a")]
+    with pytest.raises(ProviderMalformed):
+        reader.feed(chunk({"content": "a" * 20}))
 
 
 def call(index: object = 0, **fields: Any) -> bytes:
