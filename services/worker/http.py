@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
+from services.worker.tap import Take, Tap
 from services.worker.watchdog import Watchdog
 from shared.errors import (
     ProviderError,
@@ -156,6 +157,18 @@ class ResponseBody:
             raise _translated(error, _IN_RESPONSE) from None
         finally:
             self._watchdog.rest()
+
+    async def pour(self, take: Take, deadline: float) -> None:
+        """Give `take` what comes in as it comes, until it has enough. The end, or a failure, the next `read` tells."""
+        self._watchdog.watch(deadline)
+        try:
+            await Tap(self._content, take).run()
+        finally:
+            self._watchdog.rest()
+
+    def extend(self, deadline: float) -> None:
+        """Move the deadline of the wait that is under way."""
+        self._watchdog.watch(deadline)
 
     def close(self, *, reuse: bool = False) -> None:
         """Cut the connection, or with `reuse` give it back if the response was read to its very end."""

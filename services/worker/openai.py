@@ -1,7 +1,7 @@
 """The OpenAI chat-completions dialect over HTTP; also spoken by llama.cpp, vLLM, Ollama, OpenRouter and many more."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from math import inf
 from typing import Any, Final
@@ -111,6 +111,7 @@ class OpenAIStream:
         self._opening: asyncio.Timeout | None = None
         self._body: ResponseBody | None = None
         self._outcome: Outcome | None = None
+        self._failure: ProviderError | None = None
         self._has_begun = False
         self._first_s = self._last_s = self._trailer_s = inf
 
@@ -163,6 +164,31 @@ class OpenAIStream:
         self._outcome = self._chunks.outcome
         return events or None
 
+    async def pour(self, take: Callable[[Sequence[Event]], bool]) -> None:
+        body, chunks = self._body, self._chunks
+        if body is None or not self._has_begun or not chunks.is_going_on:
+            return
+        now, last_s, next_s = (
+            asyncio.get_running_loop().time,
+            self._last_s,
+            self._provider.settings.next_token_timeout_s,
+        )
+
+        def hand_over(data: bytes) -> bool:
+            """The events of a piece of the body. The end of the answer, and what is wrong with it, `read` tells."""
+            try:
+                events = chunks.feed(data)
+            except ProviderError as error:
+                self._failure = error
+                return False
+            if not events:
+                return chunks.is_going_on
+            wants_more = take(events)
+            body.extend(min(now() + next_s, last_s))
+            return wants_more and chunks.is_going_on
+
+        await body.pour(hand_over, self._deadline())
+
     async def aclose(self) -> None:
         self._request = None
         if self._opening is not None and not self._opening.expired():
@@ -186,6 +212,9 @@ class OpenAIStream:
 
     async def _next_events(self, body: ResponseBody) -> Sequence[Event]:
         """The next events; none at the end."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         chunks, deadline = self._chunks, self._deadline()
         while not chunks.ended and (data := await body.read(deadline)):
             if events := chunks.feed(data):

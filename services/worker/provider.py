@@ -4,16 +4,16 @@ A stream is a small object that is opened, read and closed rather than an async 
 `read`, and no generator is ever suspended within a timeout (PEP 789).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import orjson
 
 from shared.events import Event
 from shared.settings import ProviderSettings
 
-__all__ = ("UNKNOWN_REASON", "CompletionRequest", "CompletionStream", "Outcome", "Provider")
+__all__ = ("UNKNOWN_REASON", "CompletionRequest", "CompletionStream", "Outcome", "Pouring", "Provider")
 
 # What ended the answer was not said. `stop` would be a guess, and readers act on it.
 UNKNOWN_REASON = "unknown"
@@ -81,6 +81,19 @@ class CompletionStream(Protocol):
         """Cut the connection at once, so that the provider stops generating. Never waits; may be repeated.
 
         An `open` or `read` that is waiting in another task raises a `ProviderError` then.
+        """
+        ...
+
+
+@runtime_checkable
+class Pouring(Protocol):
+    """What some streams can do besides: hand over events at the moment they come in, without waking their reader."""
+
+    async def pour(self, take: Callable[[Sequence[Event]], bool]) -> None:
+        """Between two calls of `read`, as if it were called over and over, until `take` wants no more.
+
+        Also returns, at once or later, when there is something that only `read` can tell: the first events, the end,
+        a failure. `take` must not raise.
         """
         ...
 

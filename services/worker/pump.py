@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import Counter
+
 from services.worker.continuing import Continuing
 from services.worker.interruption import Interruption
-from services.worker.provider import CompletionRequest, CompletionStream, Provider
+from services.worker.provider import CompletionRequest, CompletionStream, Pouring, Provider
 from services.worker.retry import Retry, after_failure
 from services.worker.usage import field_of
 from services.worker.writer import Writer
 from shared.errors import ProviderError, TailraceError, UnknownModel
-from shared.events import json_line
+from shared.events import Event, json_line
 from shared.telemetry import Metrics
 
 __all__ = ("Answered", "Broken", "Outcome", "Pump", "Stopped")
@@ -106,26 +108,51 @@ class Pump:
     async def _pour(
         self, provider: Provider, stream: CompletionStream, writer: Writer, continuing: Continuing | None
     ) -> None:
-        asked = time.monotonic()
-        chunks = self._metrics.provider_chunks.labels(provider=provider.name)
+        asked, tally = time.monotonic(), _Tally(writer, self._metrics.provider_chunks.labels(provider=provider.name))
         await stream.open()
-        is_first, uncounted = True, 0
+        # What continues an answer is compared with its beginning, read by read.
+        pouring = stream if continuing is None and isinstance(stream, Pouring) else None
+        is_first = True
         try:
             while (events := await stream.read()) is not None:
                 if is_first:
                     is_first = False
                     self._metrics.time_to_first_token.observe(time.monotonic() - asked)
                     writer.note({"provider": provider.name})
-                uncounted += len(events)
-                if uncounted >= _COUNTED_AT_ONCE:
-                    chunks.inc(uncounted)
-                    uncounted = 0
+                tally.count(events)
                 writer.add(continuing.trimmed(events) if continuing is not None else events)
                 await writer.room()
+                if pouring is not None:
+                    await pouring.pour(tally.take)
+                    await writer.room()
         finally:
-            chunks.inc(uncounted)
+            tally.close()
         if continuing is not None:
             writer.add(continuing.rest())
+
+
+class _Tally:
+    """Takes events for the writer and counts them."""
+
+    def __init__(self, writer: Writer, counter: Counter) -> None:
+        self._writer = writer
+        self._counter = counter
+        self._uncounted = 0
+
+    def take(self, events: Sequence[Event]) -> bool:
+        """Answers whether the writer has room for more."""
+        self.count(events)
+        self._writer.add(events)
+        return self._writer.has_room
+
+    def count(self, events: Sequence[Event]) -> None:
+        self._uncounted += len(events)
+        if self._uncounted >= _COUNTED_AT_ONCE:
+            self.close()
+
+    def close(self) -> None:
+        self._counter.inc(self._uncounted)
+        self._uncounted = 0
 
 
 def _note_usage(provider: Provider, stream: CompletionStream, writer: Writer) -> None:

@@ -16,7 +16,7 @@ import pytest
 from services.worker import openai
 from services.worker.http import new_session
 from services.worker.openai import OpenAIProvider, OpenAIStream
-from services.worker.provider import CompletionRequest, CompletionStream, Outcome, Provider
+from services.worker.provider import CompletionRequest, CompletionStream, Outcome, Pouring, Provider
 from shared.errors import (
     ProviderAuth,
     ProviderError,
@@ -61,21 +61,28 @@ def stream_of(server: ScriptedProvider, session: aiohttp.ClientSession, script: 
     return provider_at(server.base_url, session, **values).stream(CompletionRequest("m", script.messages()))
 
 
-async def read_all(stream: CompletionStream, into: list[Event]) -> Outcome | None:
+async def read_all(stream: CompletionStream, into: list[Event], *, pours: bool = True) -> Outcome | None:
     """Everything up to the clean end; what came before a failure is in `into`."""
+
+    def take(events: Sequence[Event]) -> bool:
+        assert events
+        into.extend(events)
+        return True
+
     try:
         await stream.open()
         while (events := await stream.read()) is not None:
-            assert events
-            into += events
+            take(events)
+            if pours and isinstance(stream, Pouring):
+                await stream.pour(take)
     finally:
         await stream.aclose()
     return stream.outcome
 
 
-async def failure_of(stream: CompletionStream, into: list[Event]) -> ProviderError:
+async def failure_of(stream: CompletionStream, into: list[Event], *, pours: bool = True) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
-        await read_all(stream, into)
+        await read_all(stream, into, pours=pours)
     return caught.value
 
 
@@ -118,6 +125,7 @@ async def listening(backlog: int = 1) -> AsyncIterator[tuple[socket.socket, str]
 # Answers
 
 
+@pytest.mark.parametrize("pours", [False, True])
 @pytest.mark.parametrize(
     "script",
     [
@@ -135,10 +143,10 @@ async def listening(backlog: int = 1) -> AsyncIterator[tuple[socket.socket, str]
     ids=lambda script: script.key,
 )
 async def test_an_answer_arrives_byte_for_byte(
-    server: ScriptedProvider, session: aiohttp.ClientSession, script: Script
+    server: ScriptedProvider, session: aiohttp.ClientSession, script: Script, pours: bool
 ) -> None:
     events: list[Event] = []
-    outcome = await read_all(stream_of(server, session, script), events)
+    outcome = await read_all(stream_of(server, session, script), events, pours=pours)
     assert parts_of(events) == expected(script)
     assert all(0 < event.size <= MAX_EVENT_BYTES + 1 for event in events)
     counts = {"input_tokens": 1, "output_tokens": server.seen[0].chunks, "cached_tokens": 0}
@@ -278,9 +286,66 @@ async def test_a_slow_reader_makes_the_provider_wait(server: ScriptedProvider, s
     assert parts_of(events) == expected(script)
 
 
+async def test_a_full_taker_makes_the_provider_wait(server: ScriptedProvider, session: aiohttp.ClientSession) -> None:
+    script = Script("full", chunks=600, piece_bytes=50_000, rate=2000)
+    stream = stream_of(server, session, script, **QUICK)
+    await stream.open()
+    events = [*(await stream.read() or ())]
+
+    def take(more: Sequence[Event]) -> bool:
+        events.extend(more)
+        return False
+
+    await stream.pour(take)
+    # Time has to pass here: it is what the test is about.
+    await asyncio.sleep(2 * QUICK["next_token_timeout_s"])
+    assert server.seen[0].chunks < 600
+    while (more := await stream.read()) is not None:
+        events += more
+        await stream.pour(take)
+    await stream.aclose()
+    assert parts_of(events) == expected(script)
+
+
+async def test_what_a_taker_raises_comes_out(server: ScriptedProvider, session: aiohttp.ClientSession) -> None:
+    """It must not, but neither may it end in aiohttp's parser and be taken for a failure of the provider."""
+    stream = stream_of(server, session, Script("r", chunks=50, rate=100))
+    await stream.open()
+    await stream.read()
+
+    def take(_events: Sequence[Event]) -> bool:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await stream.pour(take)
+    await stream.aclose()
+
+
+async def test_a_pour_that_is_cancelled_loses_nothing(server: ScriptedProvider, session: aiohttp.ClientSession) -> None:
+    script = Script("c", chunks=40, rate=200)
+    stream = stream_of(server, session, script)
+    await stream.open()
+    events = [*(await stream.read() or ())]
+
+    def take(more: Sequence[Event]) -> bool:
+        events.extend(more)
+        return True
+
+    pouring = asyncio.create_task(stream.pour(take))
+    await has_sent(server.seen[0], 10)
+    pouring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pouring
+    while (more := await stream.read()) is not None:
+        events += more
+    await stream.aclose()
+    assert parts_of(events) == expected(script)
+
+
 # Failures
 
 
+@pytest.mark.parametrize("pours", [False, True])
 @pytest.mark.parametrize(
     ("fault", "kind", "chunks"),
     [
@@ -316,12 +381,17 @@ async def test_a_slow_reader_makes_the_provider_wait(server: ScriptedProvider, s
     ids=lambda value: f"{value.kind}-{value.after}-{value.status}" if isinstance(value, Fault) else None,
 )
 async def test_each_failure_is_one_error_after_all_that_came_before_it(
-    server: ScriptedProvider, session: aiohttp.ClientSession, fault: Fault, kind: type[ProviderError], chunks: int
+    server: ScriptedProvider,
+    session: aiohttp.ClientSession,
+    fault: Fault,
+    kind: type[ProviderError],
+    chunks: int,
+    pours: bool,
 ) -> None:
-    script = Script("f", chunks=20, fault=fault)
+    script = Script("f", chunks=20, rate=200, fault=fault)
     events: list[Event] = []
     stream = stream_of(server, session, script, **QUICK)
-    error = await failure_of(stream, events)
+    error = await failure_of(stream, events, pours=pours)
     assert type(error) is kind
     assert parts_of(events) == expected(Script("f", chunks=chunks))
     assert stream.has_begun is bool(chunks)
