@@ -14,6 +14,8 @@ _SLOTS: Final = 16_384
 # What we send that names no key; any node can answer it.
 _KEYLESS: Final = frozenset({"PING", "TIME", "PUBLISH"})
 _COUNTED: Final = frozenset({"FCALL", "FCALL_RO"})
+# The line of the first key in an FCALL that is packed already: each word has a line with its length before it.
+_KEY_LINE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ def slot_of(command: Sequence[Any]) -> int | None:
 
 
 def _first_key(command: Sequence[Any]) -> Any:
+    if isinstance(command, bytes):
+        return command.split(b"\r\n", _KEY_LINE + 1)[_KEY_LINE]
     name = str(command[0]).upper()
     if name in _KEYLESS:
         return None

@@ -16,9 +16,10 @@ from redis.exceptions import ReadOnlyError
 
 from shared.redis_errors import mapping
 
-__all__ = ("RedisPipe",)
+__all__ = ("Command", "RedisPipe")
 
-Command = tuple[str | bytes | int, ...]
+# Words, or what Redis reads, put together already.
+Command = tuple[str | bytes | int, ...] | bytes
 
 _READ_BYTES = 64 * 1024
 _NOTHING_YET = object()
@@ -82,7 +83,7 @@ class RedisPipe:
         reader, writer = connection._reader, connection._writer
         if reader is None or writer is None or writer.transport.is_closing():
             raise RedisConnectionError("the connection was closed")
-        writer.write(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]
+        writer.write(b"".join([each if isinstance(each, bytes) else _packed(each) for each in commands]))
         await writer.drain()
         found: list[Any] = []
         while len(found) < len(commands):
@@ -95,3 +96,8 @@ class RedisPipe:
                 raise RedisConnectionError("the connection was closed by Redis")
             self._replies.feed(data)
         return found
+
+
+def _packed(command: tuple[str | bytes | int, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return packed

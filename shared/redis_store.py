@@ -12,9 +12,11 @@ from shared.events import Event
 from shared.keys import ID_CHARS, Keyspace, bucket_of
 from shared.listing import ListingCursor, matches
 from shared.position import Position
+from shared.redis_append import packed_append
 from shared.redis_cancels import RedisCancelListener
 from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
+from shared.redis_pipe import Command
 from shared.redis_reads import Answer, LogRead, RedisReads
 from shared.redis_seams import pipe_to, tailer_of
 from shared.store import (
@@ -50,8 +52,8 @@ from shared.store import (
 __all__ = ("RedisStore",)
 
 T = TypeVar("T")
+C = TypeVar("C")
 Call = tuple[str, str, Sequence[Any]]
-Ask = Callable[[Sequence[Call]], Awaitable[list[Any]]]
 
 # Bucket counts may change over the years, so what looks at all buckets looks at every one there can be.
 _BUCKETS = tuple(f"{bucket:02x}" for bucket in range(256))
@@ -94,15 +96,17 @@ class RedisStore:
         return replies.claim_reply(reply)
 
     async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
-        calls: list[Call] = [(append.id, "append", _append_args(append, retention)) for append in appends]
-        return await self._call_many(calls, replies.append_reply, ask=self._fcall_on_pipe)
+        async def ask(asked: Sequence[Append]) -> list[Any]:
+            return await self._pipe.ask([self._append_command(append, retention) for append in asked])
+
+        return await self._call_many(appends, replies.append_reply, ask)
 
     async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
         calls: list[Call] = [
             (beat.id, "heartbeat", (beat.nonce, beat.lease_ms, retention.live_ms, retention.tombstone_ms))
             for beat in beats
         ]
-        return await self._call_many(calls, replies.beat_reply)
+        return await self._call_many(calls, replies.beat_reply, self._fcall)
 
     async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
         target = "" if attempt is None else attempt
@@ -178,13 +182,13 @@ class RedisStore:
 
     async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
         asked: list[Call] = [(call.id, "compact", (call.nonce, call.block_bytes, call.max_bytes)) for call in calls]
-        return await self._call_many(asked, replies.compact_reply)
+        return await self._call_many(asked, replies.compact_reply, self._fcall)
 
     async def evict(
         self, stream_ids: Sequence[str], *, why: Eviction, tombstone_ms: int
     ) -> Sequence[EvictReply | Exception]:
         asked: list[Call] = [(stream_id, "evict", (why, tombstone_ms)) for stream_id in stream_ids]
-        return await self._call_many(asked, replies.evict_reply)
+        return await self._call_many(asked, replies.evict_reply, self._fcall)
 
     async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         return await self._overdue(self._keys.chores, quiet_ms=quiet_ms, limit=limit)
@@ -318,17 +322,19 @@ class RedisStore:
         return [replies.meta_reply(stream_id, raw) for stream_id, raw in zip(stream_ids, found, strict=True)]
 
     async def _call(self, stream_id: str, function: str, *args: Any) -> Any:
-        (reply,) = await self._call_many([(stream_id, function, args)], _as_it_came)
+        (reply,) = await self._call_many([(stream_id, function, args)], _as_it_came, self._fcall)
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     async def _call_many(
-        self, calls: Sequence[Call], parse: Callable[[Any], T], ask: Ask | None = None
+        self, calls: Sequence[C], parse: Callable[[Any], T], ask: Callable[[Sequence[C]], Awaitable[list[Any]]]
     ) -> list[T | Exception]:
-        ask = ask or self._fcall
         raw = await ask(calls)
-        missing = [index for index, reply in enumerate(raw) if is_missing_function(reply)]
+        refused = [index for index, reply in enumerate(raw) if isinstance(reply, Exception)]
+        if not refused:
+            return [parse(reply) for reply in raw]
+        missing = [index for index in refused if is_missing_function(raw[index])]
         if missing:
             # A function that was not there has written nothing, so calling it again is safe.
             await self.load()
@@ -343,15 +349,16 @@ class RedisStore:
                 pipe.execute_command(*self._command(call))
             return await self._execute_each(pipe)
 
-    async def _fcall_on_pipe(self, calls: Sequence[Call]) -> list[Any]:
-        return await self._pipe.ask([self._command(call) for call in calls])
+    def _append_command(self, append: Append, retention: Retention) -> Command:
+        keys = self._keys.of_stream(append.id)
+        return packed_append(self._library.function("append"), keys, append, retention)
 
     async def _fcall_on_read_pipe(self, calls: Sequence[Call]) -> list[Any]:
         return await self._read_pipe.ask([self._command(call) for call in calls])
 
     async def _read_many(self, reads: Sequence[LogRead]) -> list[Answer]:
         calls: list[Call] = [(read.stream_id, "read", (str(read.after), read.limit)) for read in reads]
-        raw = await self._call_many(calls, _as_it_came, ask=self._fcall_on_read_pipe)
+        raw = await self._call_many(calls, _as_it_came, self._fcall_on_read_pipe)
         return [_snapshot(read, reply) for read, reply in zip(reads, raw, strict=True)]
 
     def _command(self, call: Call) -> tuple[Any, ...]:
@@ -371,16 +378,6 @@ class RedisStore:
         with mapping():
             results: list[Any] = await pipe.execute(raise_on_error=False)
         return results
-
-
-def _append_args(append: Append, retention: Retention) -> Sequence[Any]:
-    args: list[Any] = [append.nonce, append.tail, append.safe, retention.retain_ms, retention.tombstone_ms]
-    args.append(len(append.events))
-    for event in append.events:
-        args += (event.kind, event.size, event.value)
-    for name, value in append.updates.items():
-        args += (name, value)
-    return args
 
 
 def _snapshot(read: LogRead, reply: Any) -> Answer:
