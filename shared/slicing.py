@@ -5,8 +5,9 @@ events harmless to every cursor that was ever given out.
 """
 
 from shared.events import DELTA_KINDS, Event, LogEntry, tool_call
+from shared.position import Position
 
-__all__ = ("InsideCharacter", "after")
+__all__ = ("InsideCharacter", "after", "until")
 
 
 class InsideCharacter(ValueError):
@@ -20,6 +21,22 @@ def after(entry: LogEntry, offset: int) -> LogEntry | None:
     if offset >= entry.position.offset:
         return None
     return LogEntry(entry.position, _rest(entry.event, offset - entry.start))
+
+
+def until(entry: LogEntry, end: Position) -> LogEntry:
+    """The beginning of `entry` up to `end`, an earlier end of it: what it was before more was folded into it."""
+    if entry.position.offset == end.offset:
+        return LogEntry(end, entry.event)
+    return LogEntry(end, _beginning(entry.event, end.offset - entry.start))
+
+
+def _beginning(event: Event, size: int) -> Event:
+    """The first `size` units of a delta or of a tool call."""
+    if event.kind in DELTA_KINDS:
+        return Event(event.kind, event.value[:size], size)
+    fields = event.fields()
+    arguments = fields["arguments_delta"].encode()[: size - ("id" in fields)]
+    return tool_call(fields["index"], arguments.decode(), call_id=fields.get("id"), name=fields.get("name"))
 
 
 def _rest(event: Event, held: int) -> Event:

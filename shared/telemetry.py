@@ -24,7 +24,7 @@ from prometheus_client import (
 
 from shared.settings import Settings
 
-__all__ = ("OWN_LOGGERS", "JsonLines", "Metrics", "TextLines", "configure_logging", "process_registry")
+__all__ = ("OWN_LOGGERS", "JsonLines", "Metrics", "TextLines", "configure_logging", "counted", "process_registry")
 
 OWN_LOGGERS: Final = ("shared", "services")
 
@@ -124,6 +124,13 @@ def _time(record: logging.LogRecord) -> datetime:
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     found = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     return {name: "[withheld]" if name.lower() in _WITHHELD else value for name, value in found.items()}
+
+
+def counted(counter: Counter) -> int:
+    """What a counter stands at, all its labels together."""
+    return round(
+        sum(sample.value for family in counter.collect() for sample in family.samples if sample.name.endswith("_total"))
+    )
 
 
 def process_registry() -> CollectorRegistry:

@@ -1,6 +1,7 @@
 """Reading a whole message out of the log: for the state of a stream, and for readers that start over."""
 
 from dataclasses import dataclass
+from math import inf
 
 from services.edge.resume import Deliver, Gap, UpToDate, step
 from shared.content import Content
@@ -12,6 +13,8 @@ __all__ = ("Assembled", "assemble")
 
 _BEGINNING = EventId(START, None)
 _PAGE_EVENTS = 1000
+# When only the beginning is wanted. An event can be 32 KB.
+_SHORT_PAGE_EVENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +26,31 @@ class Assembled:
     cursor: EventId
 
 
-async def assemble(store: Store, stream_id: str) -> Assembled | None:
-    """Walk the log from its start to its tail. None if it is not there."""
-    content, cursor = Content(), _BEGINNING
-    while (snapshot := await store.read(stream_id, cursor.position, limit=_PAGE_EVENTS)) is not None:
+async def assemble(store: Store, stream_id: str, *, most_bytes: float = inf) -> Assembled | None:
+    """Walk the log from its start to its tail, or as far as events of `most_bytes` go. None if it is not there."""
+    content, cursor, left_bytes = Content(), _BEGINNING, most_bytes
+    limit = _PAGE_EVENTS if most_bytes == inf else _SHORT_PAGE_EVENTS
+    while (snapshot := await store.read(stream_id, cursor.position, limit=limit)) is not None:
         match step(cursor, snapshot):
             case Deliver(batch):
                 for entry in batch.entries:
+                    left_bytes -= len(entry.event.value)
+                    if left_bytes < 0:
+                        return _assembled(snapshot.meta, content)
                     content.add(entry)
                 cursor = batch.cursor
             case Gap(to):
                 cursor = to
             case Reset():
                 # A new attempt discarded what was read so far; it cannot happen more often than there are attempts.
-                content, cursor = Content(), _BEGINNING
+                content, cursor, left_bytes = Content(), _BEGINNING, most_bytes
             case UpToDate():
-                lineage = snapshot.meta.lineage
-                end = lineage.event_id(content.offset) if lineage.attempt else _BEGINNING
-                return Assembled(snapshot.meta, content, end)
+                return _assembled(snapshot.meta, content)
             case _:
                 return None
     return None
+
+
+def _assembled(meta: Meta, content: Content) -> Assembled:
+    lineage = meta.lineage
+    return Assembled(meta, content, lineage.event_id(content.offset) if lineage.attempt else _BEGINNING)

@@ -63,6 +63,10 @@ class Batch:
             return chunk(wire.deltas(entries, self._nonces[self.position.attempt].encode()))
         return chunk(self.frames(wire))
 
+    def first_half(self) -> "Batch":
+        """The earlier events of a batch of several."""
+        return Batch(self.entries[: len(self.entries) // 2], self._nonces)
+
     def frames(self, wire: Wire) -> bytes:
         """For all who come by later: made once."""
         if self._frames is None:

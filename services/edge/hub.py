@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge
 
 from services.edge.assembly import assemble
 from services.edge.feed import Diverged, Feed
+from services.edge.large_frames import LargeFrames
 from services.edge.outbox import Outbox
 from services.edge.reader import Reader
 from services.edge.wire import Wire, chunk
@@ -18,7 +19,7 @@ from shared.lineage import Reset
 from shared.position import EventId
 from shared.settings import Settings
 from shared.store import Meta, Store
-from shared.telemetry import Metrics
+from shared.telemetry import Metrics, counted
 
 __all__ = ("Hub",)
 
@@ -43,6 +44,7 @@ class Hub:
         self.metrics = metrics
         self.feeds: dict[str, Feed] = {}
         self.readers: set[Reader] = set()
+        self.large_frames = LargeFrames(buffer_bytes=settings.edge_buffer_bytes)
         self.joined = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -145,9 +147,9 @@ class Hub:
         jitter = random.uniform(1 - _EXPIRY_JITTER, 1 + _EXPIRY_JITTER)
         return _now() + self._settings.max_connection_s * jitter
 
-    async def content(self, stream_id: str) -> tuple[Content, EventId] | None:
-        """The message so far and the cursor at its end, for a reader that starts over."""
-        whole = await assemble(self.store, stream_id)
+    async def content(self, stream_id: str, *, most_bytes: int) -> tuple[Content, EventId] | None:
+        """The message so far, of a long one its beginning, and the cursor at its end: for a reader that starts over."""
+        whole = await assemble(self.store, stream_id, most_bytes=most_bytes)
         return (whole.content, whole.cursor) if whole else None
 
     # Feeds
@@ -228,7 +230,14 @@ class Hub:
 
     def statistics(self) -> Mapping[str, int]:
         kept_bytes = sum(feed.kept_bytes for feed in self.feeds.values())
-        return {"readers": len(self.readers), "feeds": len(self.feeds), "feed_bytes": kept_bytes}
+        return {
+            "readers": len(self.readers),
+            "feeds": len(self.feeds),
+            "feed_bytes": kept_bytes,
+            "large_frames_bytes": self.large_frames.kept_bytes,
+            "gaps_told": counted(self.metrics.gaps),
+            "creates_refused": counted(self.metrics.creates_refused),
+        }
 
     def bound_feeds(self) -> None:
         """Let frames of the quietest feeds go when all together keep too much: their readers can read Redis."""

@@ -9,17 +9,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.edge import synthetic
 from services.edge.batch import Batch
 from services.edge.feed import Feed
+from services.edge.large_frames import FrameName
 from services.edge.outlet import Disconnected, Outlet
 from services.edge.resume import Deliver, Gap, UpToDate, Vanished, step
 from services.edge.wire import Wire
 from shared.errors import StoreError
 from shared.lineage import Reset
 from shared.position import EventId
+from shared.slicing import until
 from shared.store import Meta, Snapshot
 
 if TYPE_CHECKING:
@@ -32,10 +35,24 @@ logger = logging.getLogger(__name__)
 # Entries of one read of Redis. An event can be 32 KB, so pages begin small and grow only while their events are small;
 # and the least is more than a stream can have fences, so that no page is fences only.
 FIRST_PAGE_EVENTS, _LEAST_EVENTS, _MOST_EVENTS = 32, 8, 256
-# What is sent of one page, and in one write: as much can a reader that has stopped reading hold up.
-_PAGE_BYTES = _WRITE_BYTES = 64 * 1024
+# What is sent of one page, and in one write: as much can a reader that has stopped reading hold up, beside what the
+# transport takes before it says that it is full, which is 64 KB and a write.
+_PAGE_BYTES, _WRITE_BYTES = 64 * 1024, 16 * 1024
+# Of a message that starts over; what follows comes as events.
+_RESET_BYTES = 64 * 1024
 
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What is sent next, framed, and what goes with it: a reader that takes its time holds no more than this."""
+
+    payload: bytes
+    start: EventId
+    end: EventId
+    events: int
+    is_last: bool
 
 
 class Reader:
@@ -194,7 +211,9 @@ class Reader:
         self._snapshot = None
         batch = feed.after(self.cursor.position.offset)
         if batch is not None:
-            await self._deliver(batch, outlet)
+            parcel = self._pack(batch)
+            del batch
+            await self._deliver(parcel, outlet)
             return
         self._is_over = feed.is_over
         self._is_current = not feed.is_over
@@ -237,8 +256,9 @@ class Reader:
             case Deliver(batch, is_cut):
                 wanted = len(batch.entries) if is_cut else 2 * self._page_events
                 self._page_events = min(max(wanted, _LEAST_EVENTS), _MOST_EVENTS)
-                del snapshot  # a reader that takes its time must not hold what it will not be sent
-                await self._deliver(batch, outlet)
+                parcel = self._pack(batch)
+                del snapshot, batch  # a reader that takes its time must not hold what it will not be sent
+                await self._deliver(parcel, outlet)
             case UpToDate():
                 await self._up_to_date(snapshot.meta)
             case Gap(to):
@@ -251,11 +271,63 @@ class Reader:
     async def _page(self) -> Snapshot | None:
         return await self._hub.store.read(self._stream_id, self.cursor.position, limit=self._page_events)
 
-    async def _deliver(self, batch: Batch, outlet: Outlet) -> None:
-        self.cursor = batch.cursor
-        await self._send_in_pieces(outlet, batch.frames(self.wire))
-        self._hub.delivered(self.wire, len(batch.entries))
-        self._is_over = batch.is_last
+    def _pack(self, batch: Batch) -> _Parcel:
+        known = None
+        if len(batch.entries) == 1 and len(batch.entries[0].event.value) > _PAGE_BYTES:
+            known = self._hub.large_frames.find(self._name(self.cursor, batch.cursor))
+        payload = known or batch.frames(self.wire)
+        while len(payload) > 2 * _PAGE_BYTES and len(batch.entries) > 1:
+            batch = batch.first_half()  # JSON can be six times as long as the text
+            payload = batch.frames(self.wire)
+        return _Parcel(payload, self.cursor, batch.cursor, len(batch.entries), batch.is_last)
+
+    async def _deliver(self, parcel: _Parcel, outlet: Outlet) -> None:
+        self.cursor = parcel.end
+        if parcel.events > 1 or len(parcel.payload) <= _PAGE_BYTES:
+            await self._send_in_pieces(outlet, parcel.payload)
+        else:
+            await self._send_large(outlet, parcel)
+        self._hub.delivered(self.wire, parcel.events)
+        self._is_over = parcel.is_last
+
+    async def _send_large(self, outlet: Outlet, parcel: _Parcel) -> None:
+        """One event of a folded block. Between pieces the frame is the edge's, and if it drops it, made again."""
+        frames, name = self._hub.large_frames, self._name(parcel.start, parcel.end)
+        size, sent = len(parcel.payload), 0
+        frames.keep(name, parcel.payload)
+        parcel.payload = b""
+        while sent < size:
+            frame = frames.find(name)
+            if frame is None:
+                frame = await self._framed_again(parcel, size)
+                frames.keep(name, frame)
+            piece = frame[sent : sent + _WRITE_BYTES]
+            del frame
+            await outlet.send(piece)
+            sent += len(piece)
+
+    def _name(self, start: EventId, end: EventId) -> FrameName:
+        return FrameName(self._stream_id, start.position.offset, str(end), self.wire.name)
+
+    async def _framed_again(self, parcel: _Parcel, size: int) -> bytes:
+        """The frame that was begun. If the log does not hold its event any more, only a cut can tell the reader so."""
+        while self._is_connected:
+            try:
+                snapshot = await self._hub.store.read(self._stream_id, parcel.start.position, limit=_LEAST_EVENTS)
+            except StoreError as error:
+                self._hub.metrics.store_errors.labels(code=error.code).inc()
+                if not error.retryable:
+                    break
+                await asyncio.sleep(_RETRY_MOST_S * random.uniform(0.5, 1.0))
+                continue
+            match step(parcel.start, snapshot) if snapshot is not None else None:
+                case Deliver(batch) if batch.entries[0].position.offset >= parcel.end.position.offset:
+                    entry = until(batch.entries[0], parcel.end.position)
+                    frame = self.wire.frame(str(parcel.end), entry.event.data())
+                    if len(frame) == size:
+                        return frame
+            break
+        raise Disconnected
 
     async def _up_to_date(self, meta: Meta) -> None:
         if meta.is_over:
@@ -273,14 +345,16 @@ class Reader:
         await outlet.send(self.wire.frame(str(to), data))
 
     async def _start_over(self, outlet: Outlet, reason: str) -> None:
-        kept = await self._hub.content(self._stream_id)
+        kept = await self._hub.content(self._stream_id, most_bytes=_RESET_BYTES)
         if kept is None:
             await self._finish_gone(outlet)
             return
         self._hub.metrics.resets.labels(reason=reason).inc()
         content, self.cursor = kept
         event_id = str(self.cursor) if self.cursor.nonce else None
-        await self._send_in_pieces(outlet, self.wire.frame(event_id, synthetic.reset(reason, content.parts())))
+        frame = self.wire.frame(event_id, synthetic.reset(reason, content.parts()))
+        del kept, content
+        await self._send_in_pieces(outlet, frame)
 
     async def _finish_gone(self, outlet: Outlet) -> None:
         await outlet.send(self.wire.frame(None, synthetic.gone()))

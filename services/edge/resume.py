@@ -50,7 +50,7 @@ def at_end(cursor: EventId, snapshot: Snapshot) -> bool:
 def step(cursor: EventId, snapshot: Snapshot, *, max_bytes: float = inf) -> Step:
     """Judge the cursor, then find what comes next. The snapshot was read from the cursor's position on.
 
-    A batch ends with the event that takes it to `max_bytes`.
+    A batch ends with the event that takes it to `max_bytes`; an event that is larger than that is a batch of its own.
     """
     meta, lineage = snapshot.meta, snapshot.meta.lineage
     verdict = lineage.judge(cursor)
@@ -78,7 +78,7 @@ def _contiguous(entries: Sequence[LogEntry], offset: int, max_bytes: float) -> t
             continue
         if part.start != offset:
             break
-        if size >= max_bytes:
+        if size >= max_bytes or (rest and len(part.event.value) > max_bytes):
             return rest, True
         offset = part.position.offset
         size += len(part.event.value)

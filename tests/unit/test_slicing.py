@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shared.events import Event, LogEntry, delta, done, tool_call
 from shared.position import Position
-from shared.slicing import InsideCharacter, after
+from shared.slicing import InsideCharacter, after, until
 
 __all__ = ()
 
@@ -76,3 +76,16 @@ def test_who_holds_nothing_of_it_gets_the_entry_itself(offset: int) -> None:
 @pytest.mark.parametrize("offset", [101, 102, 10**9])
 def test_who_holds_all_of_it_gets_nothing(offset: int) -> None:
     assert after(entry_of(done("stop")), offset) is None
+
+
+@given(TEXT, st.sampled_from(["text", "call", "opening"]), st.data())
+def test_an_event_that_grew_is_what_it_was_up_to_its_old_end(text: str, kind: str, data: st.DataObject) -> None:
+    def event_of(said: str) -> Event:
+        if kind == "text":
+            return delta("text", said)
+        return tool_call(3, said, call_id="id", name="f") if kind == "opening" else tool_call(3, said)
+
+    before = entry_of(event_of(text[: data.draw(st.integers(1, len(text)))]))
+    grown = entry_of(event_of(text))
+    assert until(grown, before.position) == before
+    assert until(before, before.position) == before
