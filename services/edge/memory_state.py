@@ -11,7 +11,7 @@ from shared.store import Usage
 __all__ = ("memory_state",)
 
 
-def memory_state(by_bucket: Mapping[str, Usage], settings: Settings) -> Mapping[str, Any]:
+def memory_state(by_bucket: Mapping[str, Usage], settings: Settings, *, streams: int) -> Mapping[str, Any]:
     """Sums in bytes. `entries` is what is neither folded nor a request: single entries, and the keys of streams."""
     total = usage_sum(by_bucket.values())
     counts = asdict(total)
@@ -23,6 +23,7 @@ def memory_state(by_bucket: Mapping[str, Usage], settings: Settings) -> Mapping[
         "entries_bytes": max(held - total.blocks - total.requests, 0),
         "blocks_bytes": counts.pop("blocks"),
         "requests_bytes": counts.pop("requests"),
+        "average_bytes": held // max(streams, 1),
         "largest_bytes": counts.pop("largest"),
         "by_bucket": {bucket: usage.bytes for bucket, usage in sorted(by_bucket.items())},
         **counts,

@@ -171,10 +171,11 @@ class Streams:
         """Counts and bytes of all streams, the caller's share, and what this edge holds."""
         by_bucket = await self._store.usage_by_bucket()
         stalest = await self._store.stalest(limit=1)
+        streams = dict(await self._store.statistics())
         return {
-            "streams": dict(await self._store.statistics()),
+            "streams": streams,
             "memory": {
-                **memory_state(by_bucket, self._settings),
+                **memory_state(by_bucket, self._settings, streams=streams["live"] + streams["finished"]),
                 "oldest_ms": stalest[0].touched_ms if stalest else None,
                 "tenant": {
                     "bytes": await self._store.tenant_bytes(caller.tenant),

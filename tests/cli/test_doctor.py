@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.cli.checks.redis import eviction, memory, persistence, skew, version
+from services.cli.checks.redis import eviction, memory, persistence, skew, strain, version
 from shared.redis_library import Library
+from shared.settings import Settings
+from shared.store import Usage
 from tests.cli.command import Said, say
 from tests.cli.fake_edge import error, fake_edge
 from tests.conftest import missing
@@ -194,6 +196,33 @@ def test_persistence(info: dict[str, Any], status: str) -> None:
 @pytest.mark.parametrize(("limit", "status"), [(0, "ok"), (99, "warning"), (100, "ok")])
 def test_memory(limit: int, status: str) -> None:
     assert memory({"maxmemory": limit}, budget_bytes=100).status == status
+
+
+@pytest.mark.parametrize(
+    ("used", "maxmemory", "held", "tenant", "largest", "words"),
+    [
+        (100, 0, 700, 0, 40, None),
+        (2000, 0, 700, 84, 42, None),
+        (860, 1000, 700, 0, 0, "Redis uses"),
+        (100, 1000, 730, 0, 0, "are evicted from"),
+        (100, 1000, 851, 0, 0, "are being evicted"),
+        (100, 0, 700, 86, 0, "1 tenants hold nearly"),
+        (100, 0, 700, 0, 43, "the largest stream holds"),
+    ],
+    ids=["far", "no maxmemory", "maxmemory", "soon", "over the soft mark", "a tenant", "a stream"],
+)
+def test_a_limit_that_is_near_is_told(
+    used: int, maxmemory: int, held: int, tenant: int, largest: int, words: str | None
+) -> None:
+    settings = Settings.model_construct(
+        max_total_bytes=1000 * 2**20, max_tenant_bytes=100 * 2**20, max_stream_bytes=50 * 2**20
+    )
+    info = {"used_memory": used * 2**20, "maxmemory": maxmemory * 2**20}
+    usage = Usage(bytes=held * 2**20, largest=largest * 2**20)
+    found = strain(info, usage, {"greedy": tenant * 2**20, "modest": 1}, settings=settings)
+    assert (found is None) == (words is None)
+    if found is not None:
+        assert (found.status, (words or "") in found.detail, bool(found.fix)) == ("warning", True, True)
 
 
 @pytest.mark.parametrize(

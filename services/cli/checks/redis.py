@@ -15,17 +15,20 @@ from shared.redis_errors import mapping
 from shared.redis_library import Library
 from shared.redis_store import RedisStore
 from shared.settings import Settings
+from shared.store import Usage
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ("check_queue", "check_redis", "eviction", "memory", "persistence", "skew", "version")
+__all__ = ("check_queue", "check_redis", "eviction", "memory", "persistence", "skew", "strain", "version")
 
 _OLDEST_REDIS: Final = (7, 0)
 _OLDEST_VALKEY: Final = (7, 2)
 _SKEW_WARNING_S: Final = 1.0
 _SKEW_FAILURE_S: Final = 30.0
 _ASK_S: Final = 3.0
+# Of a limit of memory: from here on it is near.
+_NEAR_SHARE: Final = 0.85
 _NEED_REDIS: Final = ("redis version", "eviction", "persistence", "memory", "functions", "clock")
 _GRAVITY: Final = {"ok": 0, "skipped": 1, "warning": 2, "failed": 3}
 
@@ -118,6 +121,29 @@ def memory(info: Info, *, budget_bytes: int) -> Finding:
     return warning("memory", f"maxmemory {_mib(limit)} is less than the streams may use ({_mib(budget_bytes)})", fix)
 
 
+def strain(info: Info, usage: Usage, tenants: Mapping[str, int], *, settings: Settings) -> Finding | None:
+    """The limit of memory that is near, if one is: Redis' own before ours, that of all streams before that of one."""
+    used_bytes, limit_bytes, budget_bytes = int(info["used_memory"]), int(info["maxmemory"]), settings.max_total_bytes
+    if limit_bytes and used_bytes > limit_bytes * _NEAR_SHARE:
+        fix = "raise maxmemory, or lower TAILRACE_MAX_TOTAL_BYTES or TAILRACE_RETAIN_S"
+        return warning("memory", f"Redis uses {_mib(used_bytes)} of maxmemory {_mib(limit_bytes)}", fix)
+    soft_bytes = budget_bytes * settings.soft_share
+    if usage.bytes > soft_bytes * _NEAR_SHARE:
+        now = "are being evicted" if usage.bytes > soft_bytes else f"are evicted from {_mib(soft_bytes)} on"
+        fix = "raise TAILRACE_MAX_TOTAL_BYTES (and maxmemory), or lower TAILRACE_RETAIN_S"
+        return warning("memory", f"streams hold {_mib(usage.bytes)} of {_mib(budget_bytes)}: finished ones {now}", fix)
+    most_bytes = settings.max_tenant_bytes
+    if most_bytes and (near := [held for held in tenants.values() if held > most_bytes * _NEAR_SHARE]):
+        detail = f"{len(near)} tenants hold nearly {_mib(most_bytes)} each: finished streams of theirs are evicted"
+        return warning("memory", detail, "raise TAILRACE_MAX_TENANT_BYTES, or lower TAILRACE_RETAIN_S")
+    if usage.largest > settings.max_stream_bytes * _NEAR_SHARE:
+        detail = (
+            f"the largest stream holds {_mib(usage.largest)} of {_mib(settings.max_stream_bytes)}: it loses its start"
+        )
+        return warning("memory", detail, "raise TAILRACE_MAX_STREAM_BYTES, or ask for shorter answers (max_tokens)")
+    return None
+
+
 def skew(offset_s: float) -> Finding:
     """How far this machine's clock is from that of Redis. Leases are Redis' own, only times shown would be off."""
     detail = f"{abs(offset_s) * 1000:.0f} ms {'behind' if offset_s > 0 else 'ahead of'} Redis"
@@ -141,12 +167,11 @@ def _worst(findings: Sequence[Finding]) -> Finding:
 
 
 async def _memory(client: "Redis", info: Info, settings: Settings) -> Finding:
-    """What Redis may use, unless what the streams hold is the more urgent news."""
-    held_bytes = (await RedisStore(client, Keyspace(settings.prefix)).usage()).bytes
-    if held_bytes > settings.max_total_bytes * settings.soft_share:
-        detail = f"streams hold {_mib(held_bytes)} of {_mib(settings.max_total_bytes)}: finished ones are being evicted"
-        return warning("memory", detail, "raise TAILRACE_MAX_TOTAL_BYTES (and maxmemory), or lower TAILRACE_RETAIN_S")
-    return memory(info, budget_bytes=settings.max_total_bytes)
+    """What Redis may use, unless a limit is near: that is the more urgent news."""
+    store = RedisStore(client, Keyspace(settings.prefix))
+    tenants = await store.tenants() if settings.max_tenant_bytes else {}
+    near = strain(info, await store.usage(), tenants, settings=settings)
+    return near or memory(info, budget_bytes=settings.max_total_bytes)
 
 
 async def _functions(client: "Redis", *, load: bool) -> Finding:
@@ -183,5 +208,5 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
 
 
-def _mib(amount_bytes: int) -> str:
+def _mib(amount_bytes: float) -> str:
     return f"{amount_bytes / 2**20:.0f} MiB"
