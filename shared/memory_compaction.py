@@ -97,8 +97,7 @@ def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> Compac
     if gathered.end is not None:
         _write_block(stream, gathered, gathered.end, is_last=over and not gathered.more, most_bytes=call.block_bytes)
         counts["compactions"] += 1
-    if stream.number("bytes") > call.max_bytes:
-        counts["trimmed_units"] += _trim(stream, stream.number("bytes") - call.max_bytes)
+    counts["trimmed_units"] += _trim(stream, stream.number("bytes") - _room_bytes(call))
     if over and not gathered.more:
         stream.log = stream.log[-1:]
         stream.put(whole=1)
@@ -154,11 +153,11 @@ def _write_block(stream: MemoryStream, gathered: _Gathered, end: Position, *, is
     older: list[Block] = []
     for block in reversed(stream.blocks):
         parts += len(block.parts)
-        held = _bytes_of(block.parts)
+        held = _size_of(block.parts)
         if size + held > most_bytes or (held > 2 * size and not is_last) or parts > _PARTS_MOST:
             break
         older.insert(0, block)
-        size, joined, start = size + held, joined + held, block.start
+        size, joined, start = size + held, joined + _bytes_of(block.parts), block.start
     whole = _Fold()
     for kind, value in [part for block in older for part in block.parts] + list(gathered.fold.done()):
         whole.add(kind, value)
@@ -183,6 +182,15 @@ def _trim(stream: MemoryStream, over_bytes: int) -> int:
     return gone - trimmed
 
 
+def _room_bytes(call: Compact) -> int:
+    return call.max_bytes - min(3 * call.block_bytes, call.max_bytes // 10)
+
+
+def _size_of(parts: Sequence[Part]) -> int:
+    return _BLOCK_OVERHEAD + len(parts) * _PART_OVERHEAD + sum(len(value) for _, value in parts)
+
+
 def _bytes_of(parts: Sequence[Part]) -> int:
-    values = sum(len(value) for _, value in parts)
-    return _BLOCK_OVERHEAD + len(parts) * _PART_OVERHEAD + values + values // 6
+    size = _size_of(parts)
+    step = 1 << ((size - 1).bit_length() - 3)
+    return -(-size // step) * step

@@ -1,21 +1,25 @@
 """Memory that runs out: what is refused, what goes, and that whoever is in the middle of an answer does not notice."""
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from services.cli.bench.author import opened_author
+from services.cli.bench.author import Author, opened_author
+from services.worker.openai_chunks import ChunkReader
+from services.worker.writer import StoreStalled, Writer
 from shared.errors import StreamTooLarge
-from shared.events import delta, tool_call
+from shared.events import MAX_EVENT_BYTES, delta, error, tool_call
 from shared.keys import Keyspace
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
-from shared.store import Evicted
+from shared.store import Ended, Evicted
 from tests.conftest import own_keyspace, remove_keys
 from tests.memory.told import tell
 from tests.support.calls import call
-from tests.support.redis_server import RedisServer, running_redis
+from tests.support.redis_server import KINDS, RedisServer, ServerKind, running_redis
 from tests.support.script import Script
 from tests.support.stack import MODEL, Stack, running_stack
 from tests.support.streams import begin, end, write
@@ -44,6 +48,13 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(params=KINDS)
+def any_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    kind: ServerKind = request.param
+    with running_redis(kind) as server:
+        yield server
+
+
 async def test_a_create_is_refused_and_an_earlier_one_can_be_repeated(small: Stack) -> None:
     (port,) = small.ports
     body = {"model": MODEL, "messages": [*Script("x").messages(), {"role": "user", "content": "x" * 10_000}]}
@@ -58,6 +69,10 @@ async def test_a_create_is_refused_and_an_earlier_one_can_be_repeated(small: Sta
     _, stats = await call(port, "GET", "/v1/stats")
     assert stats["memory"]["bytes"] <= BUDGET == stats["memory"]["limit_bytes"]
     assert stats["memory"]["requests_bytes"] > 10_000
+    assert stats["memory"]["average_bytes"] == stats["memory"]["bytes"] // stats["streams"]["live"]
+    assert stats["memory"]["oldest_ms"] > 0
+    assert stats["edge"]["creates_refused"] >= 4
+    assert stats["edge"]["gaps_told"] == 0
     assert small.edges[0].metric("tailrace_creates_refused_total") >= 4
 
 
@@ -104,9 +119,9 @@ async def test_an_edge_takes_no_readers_from_a_redis_that_evicts(server: RedisSe
         await client.aclose()
 
 
-async def test_a_writer_under_oom_folds_and_goes_on(server: RedisServer) -> None:
+async def test_a_writer_under_oom_folds_and_goes_on(any_server: RedisServer) -> None:
     """`maxmemory` is hit in the middle of an answer, while finished ones lie around: they go, the answer goes on."""
-    async with opened_author(server.url, budget_s=30, fold_bytes=10**9) as author:
+    async with opened_author(any_server.url, budget_s=30, fold_bytes=10**9) as author:
         old = [await author.begin() for _ in range(20)]
         for writer in old:
             await author.say(writer, "o" * 20_000)
@@ -127,31 +142,110 @@ async def test_a_writer_under_oom_folds_and_goes_on(server: RedisServer) -> None
         assert (await author.store.usage()).evicted > 0
 
 
-async def test_a_single_delta_of_ten_mebibytes(server: RedisServer) -> None:
-    async with opened_author(server.url, max_stream_bytes=50 * MIB) as author:
-        writer = await author.begin()
-        text = "0123456789abcdef" * (10 * MIB // 16)
-        writer.add([delta("text", text)])
-        await writer.room()
+async def test_a_writer_that_finds_no_room_for_too_long_is_told(any_server: RedisServer) -> None:
+    """Nothing can be folded, nobody can go: what was acknowledged stays, and the end can be written."""
+    async with opened_author(any_server.url, store_stall_s=0.3) as author:
+        live = await author.begin()
+        await author.say(live, "acknowledged")
+        await author.store.client.config_set("maxmemory", 1)
+        with pytest.raises(StoreStalled):
+            await author.say(live, "lost")
+        failure = error("store_full", "The stream store has no room.", retryable=True)
+        await author.store.release(live.id, live.nonce)
+        ended = await author.store.finish(live.id, failure, nonce="0badf00d", retention=author.settings.retention)
+        assert isinstance(ended, Ended)
+        told = await tell(author.store, live.id)
+        assert [piece[:2] for piece in told.pieces] == [("text", 0), ("error", 0)]
+        assert told.pieces[0][2] == "acknowledged"
+
+
+async def test_a_single_delta_of_ten_mebibytes(any_server: RedisServer) -> None:
+    """As the provider's bytes bring it: one chunk, which becomes events of a size that everybody can hold."""
+    text = "0123456789abcdé\n" * (10 * MIB // 17)
+    body = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
+    async with opened_author(any_server.url) as author:
+        writer, chunks = await author.begin(), ChunkReader()
+        for start in range(0, len(body), 65_536):
+            said = chunks.feed(body[start : start + 65_536])
+            assert all(event.size <= MAX_EVENT_BYTES for event in said)
+            writer.add(said)
+            await writer.room()
         await author.end(writer)
         await author.folded([writer.id])
         told = await tell(author.store, writer.id)
-        assert told.pieces[0] == ("text", 0, text)
+        assert told.pieces == [("text", 0, text), ("done", 0, '{"finish_reason":"stop"}')]
         assert told.events <= 15
-        assert (await author.store.footprint(writer.id)) < 16 * MIB
+        assert (await author.store.footprint(writer.id)) < 13 * MIB
+        assert await peak_bytes(author) < 48 * MIB
 
 
-async def test_many_deltas_of_one_byte(server: RedisServer) -> None:
-    async with opened_author(server.url) as author:
+async def test_two_hundred_thousand_deltas_of_one_byte(any_server: RedisServer) -> None:
+    async with opened_author(any_server.url) as author:
         writer = await author.begin()
-        text = "".join(chr(97 + number % 26) for number in range(50_000))
+        text = "".join(chr(97 + number % 26) for number in range(200_000))
         for character in text:
             writer.add([delta("text", character)])
             await writer.room()
         await author.end(writer)
         await author.folded([writer.id])
-        assert (await tell(author.store, writer.id)).pieces[0] == ("text", 0, text)
-        assert (await author.store.footprint(writer.id)) < 2 * len(text)
+        told = await tell(author.store, writer.id)
+        assert told.pieces == [("text", 0, text), ("done", 0, '{"finish_reason":"stop"}')]
+        assert (await author.store.footprint(writer.id)) < 1.5 * len(text)
+        assert await peak_bytes(author) < 8 * MIB
+
+
+async def test_an_answer_of_sixty_mebibytes_in_a_stream_of_fifty(any_server: RedisServer) -> None:
+    """At its peak too, in the middle of a fold, Redis holds less than the limit; the reader is told what it misses."""
+    limit, piece = 50 * MIB, 32_768
+    async with opened_author(any_server.url, max_stream_bytes=limit, block_bytes=1_000_000) as author:
+        empty = (await author.store.server()).used_bytes
+        writer = await author.begin()
+        for number in range(60 * MIB // piece):
+            writer.add([delta("text", f"{number:08d}" * (piece // 8))])
+            await writer.room()
+        await author.end(writer)
+        assert await peak_bytes(author) - empty < limit
+        told = await tell(author.store, writer.id)
+    ((begin, end),) = told.gaps
+    assert begin == 0
+    assert 10 * MIB < end < 25 * MIB
+    (text, ending) = told.pieces
+    whole = "".join(f"{number:08d}" * (piece // 8) for number in range(60 * MIB // piece))
+    assert (text[2] == whole[end:], ending[0]) == (True, "done")
+
+
+@pytest.mark.slow
+async def test_five_thousand_streams_that_finish_at_once(server: RedisServer) -> None:
+    """All are folded within seconds, memory falls, and a stream that is live meanwhile hardly notices."""
+    async with opened_author(server.url) as author:
+        writers: list[Writer] = []
+        for _ in range(5_000 // 50):
+            writers += await asyncio.gather(*(author.begin() for _ in range(50)))
+        for writer in writers:
+            writer.add([delta("text", f"{writer.id} " * 30)])
+        await asyncio.gather(*(writer.flushed() for writer in writers))
+        held = (await author.store.server()).used_bytes
+        live, slowest_s = await author.begin(), 0.0
+        async with asyncio.TaskGroup() as group:
+            endings = [group.create_task(author.end(writer)) for writer in writers]
+            keeper = group.create_task(author.budget.run())
+            while not all(ending.done() for ending in endings) or await author.store.chores(quiet_ms=0, limit=1):
+                began = time.monotonic()
+                await author.say(live, "word ")
+                slowest_s = max(slowest_s, time.monotonic() - began)
+            keeper.cancel()
+        assert slowest_s < 1
+        assert (await author.store.server()).used_bytes < 0.7 * held
+        assert (await author.store.statistics())["finished"] == 5_000
+        for writer in writers[::250]:
+            told = await tell(author.store, writer.id)
+            assert told.pieces == [("text", 0, f"{writer.id} " * 30), ("done", 0, '{"finish_reason":"stop"}')]
+            assert told.events == 2
+
+
+async def peak_bytes(author: Author) -> int:
+    """The most that Redis ever used, as it saw itself, in the middle of functions too."""
+    return int((await author.store.client.info("memory"))["used_memory_peak"])
 
 
 async def test_a_stream_over_its_limit_stays_within_it_and_tells(server: RedisServer) -> None:

@@ -42,7 +42,7 @@ def large_stream(options: Options) -> tuple[Sequence[Row], Sequence[Check]]:
     case = f"{answer / 2**20:.1f} MiB in a stream of at most {limit / 2**20:.1f}"
     checks = [
         at_most(f"{case}: counted / limit", figures["counted_share"], 1),
-        at_most(f"{case}: peak of Redis / limit", figures["peak_share"], 1.1),
+        at_most(f"{case}: peak of Redis / limit", figures["peak_share"], 1),
         at_least(f"{case}: a late reader is told of every byte it misses", figures["late_accounted_share"], 1),
         at_most(f"{case}: gaps of a late reader", figures["late_gaps"], 1),
         at_most(f"{case}: bytes a tailing reader misses", figures["tailing_missed_bytes"], 0),
@@ -61,11 +61,13 @@ async def _watched(redis_url: str, edge_url: str, answer: int, limit: int, block
         tailing = _Heard()
         async with asyncio.TaskGroup() as group:
             group.create_task(_listen(http, writer.id, tailing))
-            peak = await _write(author, writer, tailing, answer)
+            await _write(author, writer, tailing, answer)
         meta = await author.store.meta(writer.id)
         assert meta is not None
         late = _Heard()
         await _listen(http, writer.id, late)
+        # As Redis itself saw it, in the middle of its functions and with the buffers of its clients.
+        peak = int((await author.store.client.info("memory"))["used_memory_peak"])
     return {
         "answer_mib": answer / 2**20,
         "counted_share": meta.bytes / limit,
@@ -78,21 +80,19 @@ async def _watched(redis_url: str, edge_url: str, answer: int, limit: int, block
     }
 
 
-async def _write(author: Author, writer: Writer, tailing: _Heard, answer: int) -> int:
-    """Write it all, no faster than a reader that keeps up. Answers the most memory that Redis used."""
-    peak, written = 0, 0
+async def _write(author: Author, writer: Writer, tailing: _Heard, answer: int) -> None:
+    """Write it all, no faster than a reader that keeps up."""
+    written = 0
     while written < answer:
         size = min(_PIECE_BYTES, answer - written)
         writer.add([delta("text", "x" * size)])
         written += size
         await writer.room()
         if written // _PIECE_BYTES % 64 == 0:
-            peak = max(peak, (await author.store.server()).used_bytes)
             while written - tailing.text_bytes > _AHEAD_BYTES:
                 tailing.more.clear()
                 await tailing.more.wait()
     await author.end(writer)
-    return peak
 
 
 async def _listen(http: aiohttp.ClientSession, stream_id: str, heard: _Heard) -> None:
