@@ -212,15 +212,30 @@ def test_the_limit_is_what_redis_can_give(used: int, maxmemory: int, expected: i
     assert found == expected
 
 
-def test_tombstones_stand_less_long_when_streams_come_fast() -> None:
+def test_tombstones_stand_less_long_when_streams_come_fast_and_never_take_more_than_a_tenth() -> None:
     values, churn = settings(max_total_bytes=MIB, tombstone_s=86_400), Churn()
     assert churn.tombstone_ms(values) == 86_400_000
-    churn.note(0, 0)
-    churn.note(100, 10)
-    assert churn.tombstone_ms(values) == pytest.approx(819_000, rel=0.01)
-    assert settings(max_total_bytes=10_000 * MIB).retention.tombstone_ms == churn.tombstone_ms(
-        settings(max_total_bytes=10_000 * MIB)
-    )
+    churn.note(0, Usage())
+    churn.note(100, Usage(created=10, evicted=2))
+    assert churn.tombstone_ms(values) == pytest.approx(4_096_000, rel=0.01)
+    assert churn.tombstone_bytes(values) == 2 * 256
+    plenty = settings(max_total_bytes=10_000 * MIB)
+    assert churn.tombstone_ms(plenty) == plenty.retention.tombstone_ms
+    churn.note(200, Usage(created=10_000, evicted=9_000))
+    assert churn.tombstone_bytes(values) == pytest.approx(MIB / 10, rel=0.01)
+
+
+async def test_tombstones_of_deleted_streams_are_bounded(store: RedisStore) -> None:
+    """Nothing else bounds what somebody leaves who creates and deletes all the time."""
+    day = replace(RETENTION, tombstone_ms=86_400_000)
+    standing = []
+    for number in range(200):
+        stream_id = await create(store, stream_id=f"07{number:030x}")
+        await store.delete(stream_id, day)
+        standing.append(await store.client.pttl(store.keys.tombstone(stream_id)) / 1000)
+    assert standing[0] == pytest.approx(1024 * 10, rel=0.01)
+    assert standing[-1] == pytest.approx(1024 * 10 / 200, rel=0.5)
+    assert sum(seconds > 600 for seconds in standing) < 20
 
 
 async def test_admission_counts_what_it_let_in(any_store: Store) -> None:

@@ -30,7 +30,7 @@ _ANSWER: Final = "A line of an answer that somebody will read once, perhaps.\n" 
 _PIECE_CHARS: Final = 200
 _WRITERS: Final = 8
 _LIVE_PAUSE_S, _SAMPLE_S, _BUDGET_S = 0.25, 0.02, 0.5
-_GONE_MOST: Final = 50
+_GONE_MOST: Final = 2_000
 _BURST: Final = 24
 # Above the budget, for what Redis needs itself: the library, the buffers of clients.
 _MAXMEMORY_SHARE: Final = 1.1
@@ -69,7 +69,7 @@ def _pushed(options: Options, *, is_limited: bool) -> dict[str, float]:
         rig.provider(rate=1, tokens=1)
         edge = rig.edge(max_total_bytes=budget_bytes, queue_url=queue.redis_url)
         return asyncio.run(
-            _push(rig.redis_url, edge.url, budget_bytes, live=options.scaled(_LIVE), is_limited=is_limited)
+            _push(rig.redis_url, edge.url, budget_bytes, live=min(options.scaled(_LIVE), _LIVE), is_limited=is_limited)
         )
 
 
@@ -97,9 +97,9 @@ async def _push(redis_url: str, edge_url: str, budget_bytes: int, *, live: int, 
             for task in background:
                 task.cancel()
         harmed = [talk for talk in talks if not await talk.is_whole(author, http)]
-        # The last that went: when streams come this fast, tombstones stand for less than a minute.
         evicted = [stream_id for stream_id in run.ids if await author.store.meta(stream_id) is None]
-        gone = [await _status(http, stream_id) for stream_id in evicted[-_GONE_MOST:]]
+        asked = evicted[:: 1 + len(evicted) // _GONE_MOST]
+        gone = [await _status(http, stream_id) for stream_id in asked]
         usage = await author.store.usage()
     return {
         "budget_mib": budget_bytes / 2**20,
@@ -111,6 +111,7 @@ async def _push(redis_url: str, edge_url: str, budget_bytes: int, *, live: int, 
         "baseline_mib": baseline / 2**20,
         "streams": len(run.ids),
         "evicted": usage.evicted,
+        "asked": len(asked),
         "gone_410_share": gone.count(410) / len(gone),
         "refused_503": run.refused + refused,
         "live": live,
@@ -184,7 +185,8 @@ async def _adopted(author: Author, stream_id: str) -> Writer:
 async def _burst(http: aiohttp.ClientSession, budget_bytes: int) -> int:
     """More and larger requests at once than there is room for. Answers how many were refused."""
     prompt = "x" * min(budget_bytes // 8, 2**20)
-    answers = await asyncio.gather(*(_create(http, prompt) for _ in range(_BURST)))
+    burst = max(_BURST, budget_bytes // len(prompt))
+    answers = await asyncio.gather(*(_create(http, prompt) for _ in range(burst)))
     return sum(status == 503 and retry_after_s > 0 for status, _, retry_after_s in answers)
 
 
