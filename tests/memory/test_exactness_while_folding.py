@@ -11,9 +11,9 @@ from shared.keys import Keyspace
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from tests.conftest import own_keyspace, remove_keys
-from tests.edge.test_exactness import Heard, assert_all_join, rest_of
+from tests.edge.test_exactness import Heard, assert_all_join, assert_joins, prefix_of, rest_of
 from tests.support.calls import ask
-from tests.support.script import Script, expected
+from tests.support.script import Script, expected, steps
 from tests.support.sse_client import NDJSON, SSE, History, SseParser, follow
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import eventually
@@ -22,7 +22,7 @@ __all__ = ()
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-CHUNKS, LIVE_RATE = 2_000, 300
+CHUNKS, LIVE_RATE = 2_100, 300
 READERS = 15
 AT_ONCE = 100
 
@@ -90,3 +90,24 @@ async def test_every_position_resumes_exactly_while_the_log_is_folded(folding: S
 
     await asyncio.gather(*map(resume_finished, heard.ids))
     assert_all_join(heard, finished, whole)
+
+    async def resume_after_chunk(offset: int) -> None:
+        cursor = f"1-{offset}.{whole.nonces[1]}"
+        held = History(stream_id, cursor=cursor, units=offset, attempt=1, parts=prefix_of(whole, offset))
+        async with gate:
+            rest = await rest_of(other, stream_id, cursor)
+        assert_joins(held, rest, whole)
+
+    ends = chunk_ends(script)
+    assert len(ends) >= 2_000
+    await asyncio.gather(*map(resume_after_chunk, ends))
+
+
+def chunk_ends(script: Script) -> list[int]:
+    """Where each of the provider's chunks ends, whether or not an event ended there as well."""
+    ends, offset, is_open = [], 0, False
+    for step in steps(script):
+        offset += len(step.text.encode()) + (step.kind == "tool_call" and not is_open)
+        is_open = step.kind == "tool_call"
+        ends.append(offset)
+    return ends
