@@ -4,15 +4,15 @@
 -- Keeps: no key of the stream outlives the others, and its id is not used again while the tombstone stands.
 
 -- Whoever creates and deletes holds nothing but tombstones, which no budget counts. So they stand less long when there are many:
--- at most about this many at a time in a bucket, by the rate of the last minutes.
-local DELETED_MOST, DELETED_LEAST_MS, DELETED_MOST_MS = 1024, 10000, 600000
+-- about this many at a time in a bucket, by the rate of the last ten to twenty minutes.
+local DELETED_MOST, DELETED_LEAST_MS, DELETED_MOST_MS = 1024, 600000, 1200000
 
 local function stands_ms(keys, now, wanted_ms)
   local held = redis.call('HMGET', keys[USAGE], 'deleted_since', 'deleted')
   local since, count = tonumber(held[1] or now), tonumber(held[2] or 0) + 1
   if now - since > DELETED_MOST_MS then
-    count = math.ceil(count * DELETED_MOST_MS / 2 / (now - since))
-    since = now - DELETED_MOST_MS / 2
+    count = math.ceil(count * DELETED_LEAST_MS / (now - since))
+    since = now - DELETED_LEAST_MS
   end
   redis.call('HSET', keys[USAGE], 'deleted_since', digits(since), 'deleted', digits(count))
   return math.min(wanted_ms, math.ceil(DELETED_MOST * math.max(now - since, DELETED_LEAST_MS) / count))
