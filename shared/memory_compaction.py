@@ -183,7 +183,7 @@ def _trim(stream: MemoryStream, over_bytes: int) -> int:
 
 
 def _room_bytes(call: Compact) -> int:
-    return call.max_bytes - min(3 * call.block_bytes, call.max_bytes // 10)
+    return call.max_bytes - min(4 * call.block_bytes, call.max_bytes // 10)
 
 
 def _size_of(parts: Sequence[Part]) -> int:

@@ -66,6 +66,18 @@ async def test_a_redis_that_evicts_is_refused(tmp_path: Path, arguments: list[st
     assert "TAILRACE_ALLOW_EVICTION=1" in said.err
 
 
+async def test_a_redis_that_evicts_is_taken_if_that_is_allowed(tmp_path: Path) -> None:
+    try:
+        server = running_redis("redis7", args=("--maxmemory-policy", "allkeys-lru"))
+    except ServerMissing as reason:
+        missing(str(reason))
+    port = free_port()
+    async with server:
+        environment = ours(redis_url=server.url, allow_eviction="true")
+        async with running("edge", "--port", str(port), cwd=tmp_path, environment=environment):
+            await eventually(lambda: is_ok(f"http://127.0.0.1:{port}/readyz"), within_s=20, every_s=0.05)
+
+
 async def test_a_taken_port_is_said(redis_url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
