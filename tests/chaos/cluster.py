@@ -105,10 +105,10 @@ class Cluster:
     ) -> None:
         await self._stack.aclose()
 
-    async def add_worker(self, *, ahead_s: float = 0.0) -> Member:
-        """One worker more, not yet waited for; with a clock that is so many seconds ahead."""
+    async def add_worker(self, *, ahead_s: float = 0.0, **settings: float) -> Member:
+        """One worker more, not yet waited for; with a clock that is so many seconds ahead, or settings of its own."""
         new = partial(SkewedWorker, ahead_s=ahead_s) if ahead_s else WorkerProcess
-        worker = Member(f"worker-{len(self.workers) + 1}", self.redis, new, self.settings)
+        worker = Member(f"worker-{len(self.workers) + 1}", self.redis, new, self.settings | settings)
         self.workers.append(await self._stack.enter_async_context(worker))
         return worker
 

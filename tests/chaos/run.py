@@ -58,6 +58,7 @@ class Run:
         self.history = History(time.monotonic_ns, path)
         self.workload = Workload(cluster, self.history, random.Random(self.chance.random()))
         self.scene = Scene(cluster, self.workload, self.history, random.Random(self.chance.random()))
+        self._switches = len(cluster.redis.switches)
         self._heard = {member.name: len(member.complaints) for member in cluster.members}
 
     def __repr__(self) -> str:
@@ -85,6 +86,8 @@ class Run:
             self.history.add(await self.cluster.logged(stream_id, self.history))
         for asked in await self.cluster.asked(self.history):
             self.history.add(asked)
+        for line in self.cluster.redis.switches[self._switches :]:
+            self.history.note("sentinel", line)
         struck = [record for record in self.history.records if isinstance(record, Struck)]
         complaints, errors = self._complaints()
         self.history.close()
@@ -120,22 +123,22 @@ class Run:
 
 async def scenario(
     run: Run,
-    fault: Fault,
-    *,
+    *faults: Fault,
     scripts: Sequence[Script],
     limits: Limits,
     policies: Sequence[str | None] = ("continue", "restart"),
     readers: int = 3,
     **manner: float,
 ) -> Verdict:
-    """One fault, while some streams are half-way; the verdict when all of them have ended. `manner` is the readers'."""
+    """Faults, while some streams are half-way; the verdict when all of them have ended. `manner` is the readers'."""
     async with asyncio.TaskGroup() as group:
         for number, script in enumerate(scripts):
             policy = policies[number % len(policies)]
             group.create_task(run.workload.follow(script, policy=policy, readers=readers, **manner))
         load = group.create_task(_begun(run.workload, len(scripts) * readers))
         await load
-        await inject(fault, run.scene)
+        for fault in faults:
+            await inject(fault, run.scene)
     return await run.verdict(limits)
 
 

@@ -58,7 +58,7 @@ async def streaming(stack: Stack, scripts: list[Script]) -> AsyncIterator[list[H
 
 async def test_row_11_planned_failover() -> None:
     """`FAILOVER` waits for the replica, then the address moves: nothing is lost, so nobody may be reset."""
-    scripts = [Script(f"row11.{number}", chunks=150, rate=30) for number in range(4)]
+    scripts = [Script(f"row11.{number}", chunks=100, rate=30) for number in range(4)]
     with running_redis("redis7") as old, running_redis("redis7") as new:
         async with proxied(old.port) as address, clients(old, new) as (old_client, new_client):
             await new_client.execute_command("REPLICAOF", "127.0.0.1", old.port)
@@ -75,7 +75,7 @@ async def test_row_11_planned_failover() -> None:
 
 async def test_row_13_disk_full(tmp_path: Path) -> None:
     """Reads go on, live streams end one way or the other, and with room again new streams are taken."""
-    scripts = [Script(f"row13.{number}", chunks=400, rate=40) for number in range(3)]
+    scripts = [Script(f"row13.{number}", chunks=280, rate=40) for number in range(3)]
     before, after = Script("row13.before", chunks=5), Script("row13.after", chunks=5)
     with redis_on_a_small_disk(tmp_path) as disk:
         async with running(disk.url, "row13") as stack:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package"), pytes
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_random_faults_break_no_promise(healed: Cluster, seed: int) -> None:
     run = Run(healed, seed)
-    await run.rage(seconds=15, faults=list(FAULTS), streams=6)
+    await run.rage(seconds=8, faults=list(FAULTS), streams=6)
     verdict = await run.verdict()
     assert verdict.problem is None, f"{verdict.problem}\n{verdict.report}"
 

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from shared.keys import Keyspace
+from shared.settings import Settings
 from tests.chaos.checker import NO_LIMITS, Limits
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.edges import DrainEdge, KillEdge
@@ -48,19 +49,18 @@ _SLACK_S = 2.0
 
 async def strike(
     cluster: Cluster,
-    fault: Fault,
-    *,
+    *faults: Fault,
     stall_s: float,
-    seconds: float = 4.0,
+    seconds: float = 3.0,
     streams: int = 6,
     policies: Sequence[str | None] = ("continue", "restart"),
     rate: float = 25.0,
 ) -> tuple[Run, Verdict]:
-    """The fault among some streams; fails if it met nobody, or if any promise broke."""
+    """The faults among some streams; fails if they met nobody, or if any promise broke."""
     run = Run(cluster, seed=streams)
     scripts = [run.workload.script(seconds=seconds, rate=rate) for _ in range(streams)]
     limits = Limits(stall_s=stall_s + _SLACK_S)
-    verdict = await scenario(run, fault, scripts=scripts, limits=limits, policies=policies)
+    verdict = await scenario(run, *faults, scripts=scripts, limits=limits, policies=policies)
     assert verdict.problem is None, f"{verdict.problem}\n{verdict.report}"
     return run, verdict
 
@@ -72,7 +72,7 @@ async def test_row_01_worker_killed(healed: Cluster) -> None:
 
 async def test_row_02_worker_frozen(healed: Cluster) -> None:
     """The zombie wakes up when others have its streams, and nothing of what it still had to say is delivered."""
-    _, verdict = await strike(healed, FreezeWorker(seconds=6), stall_s=6)
+    _, verdict = await strike(healed, FreezeWorker(seconds=5), stall_s=6)
     assert verdict.report.outcomes == {"done": verdict.report.readers}
 
 
@@ -110,7 +110,7 @@ async def test_row_08_failover_with_lost_tail_and_lost_worker(healed: Cluster) -
 
 async def test_row_09_two_claimants_of_one_attempt(healed: Cluster) -> None:
     """Both write attempt 2; readers of the one that was lost are reset, and no id has two meanings."""
-    _, verdict = await strike(healed, SplitClaim(), stall_s=20, seconds=8)
+    _, verdict = await strike(healed, SplitClaim(), stall_s=20, seconds=6)
     assert verdict.report.resets > 0
 
 
@@ -123,15 +123,20 @@ async def test_row_10_redis_paused(healed: Cluster) -> None:
 
 
 async def test_row_12_out_of_memory(healed: Cluster) -> None:
-    _, verdict = await strike(healed, OutOfMemory(seconds=3), stall_s=3 + 2)
+    _, verdict = await strike(healed, OutOfMemory(seconds=2), stall_s=2 + 2)
     assert set(verdict.report.outcomes) <= {"done", "error"}
 
 
-@pytest.mark.parametrize("names", KEYS, ids="+".join)
-async def test_row_14_keys_deleted(healed: Cluster, names: tuple[str, ...]) -> None:
-    run, _ = await strike(healed, DeleteKeys(names), stall_s=3)
+async def test_row_14_keys_deleted(healed: Cluster) -> None:
+    """Of one stream the log, of another its meta, of a third all there is."""
+    faults = {names: DeleteKeys(names) for names in KEYS}
+    run, verdict = await strike(healed, *faults.values(), stall_s=3)
+    assert verdict.took_effect == len(KEYS)
     await gone_in_time(run, healed, within_s=2)
-    for left_s in await log_lifetimes(run, healed):
+    lifetimes = await log_lifetimes(run, healed)
+    for names, fault in faults.items():
+        assert fault.stream_id is not None
+        left_s = lifetimes[fault.stream_id]
         if "log" in names:
             assert left_s is None, "the log was deleted, and somebody has brought it back"
         else:
@@ -141,14 +146,14 @@ async def test_row_14_keys_deleted(healed: Cluster, names: tuple[str, ...]) -> N
 async def test_row_14_stream_deleted(healed: Cluster) -> None:
     run, _ = await strike(healed, DeleteStream(), stall_s=3)
     await gone_in_time(run, healed, within_s=2)
-    assert set(await log_lifetimes(run, healed)) == {None}
+    assert set((await log_lifetimes(run, healed)).values()) == {None}
 
 
 async def test_row_14_flushall(healed: Cluster) -> None:
     run, verdict = await strike(healed, FlushAll(), stall_s=3)
     assert verdict.report.outcomes == {"gone": verdict.report.readers}
     await gone_in_time(run, healed, within_s=2)
-    assert set(await log_lifetimes(run, healed)) == {None}
+    assert set((await log_lifetimes(run, healed)).values()) == {None}
 
 
 async def test_row_15_folding_under_slow_readers(healed: Cluster) -> None:
@@ -208,7 +213,7 @@ async def test_row_23_clock_jump(healed: Cluster, ahead_s: float) -> None:
     skewed = await healed.add_worker(ahead_s=ahead_s)
     await skewed.until_ready()
     try:
-        run, verdict = await strike(healed, SkewClock(skewed), stall_s=2, seconds=4, streams=3)
+        run, verdict = await strike(healed, SkewClock(skewed), stall_s=2, streams=3)
     finally:
         await healed.remove(skewed)
     logs = [await healed.logged(stream_id, run.history) for stream_id in run.workload.streams]
@@ -276,22 +281,30 @@ async def gone_in_time(run: Run, cluster: Cluster, *, within_s: float) -> None:
         assert record.at_ns < removed[record.stream].at_ns + (within_s + _SLACK_S) * _S, record
 
 
-async def log_lifetimes(run: Run, cluster: Cluster) -> list[float | None]:
+async def log_lifetimes(run: Run, cluster: Cluster) -> dict[str, float | None]:
     """How long the logs of what was taken away still live: None if they are gone, infinity if they never expire."""
     keys = Keyspace(cluster.settings["prefix"])
     client = cluster.redis.client((await cluster.redis.master()).port)
     removed = {record.stream for record in run.history.records if isinstance(record, Removed)}
-    left_ms = [await client.pttl(keys.stream(stream_id)) for stream_id in removed]
-    return [{-2: None, -1: inf}.get(each, each / 1000) for each in left_ms]
+    left_ms = {stream_id: await client.pttl(keys.stream(stream_id)) for stream_id in removed}
+    return {stream_id: {-2: None, -1: inf}.get(each, each / 1000) for stream_id, each in left_ms.items()}
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def defaults() -> AsyncIterator[Cluster]:
-    """A cluster as the settings have it by default: leases of 10 s, looked at every 2."""
-    async with Cluster(settings={"retry_ms": 100}) as cluster:
-        yield cluster
+async def defaults(healed: Cluster) -> AsyncIterator[Cluster]:
+    """The cluster with two workers whose leases are those of the default settings: 10 s, looked at every 2."""
+    quick = list(healed.workers)
+    for worker in quick:
+        await worker.kill()
+    lease = {name: Settings.model_fields[name].default for name in ("lease_s", "heartbeat_s", "sweep_s")}
+    slow = [await healed.add_worker(**lease) for _ in quick]
+    for worker in slow:
+        await worker.until_ready()
+    yield healed
+    for worker in slow:
+        await healed.remove(worker)
 
 
 async def test_row_01_with_the_default_lease(defaults: Cluster) -> None:
-    _, verdict = await strike(defaults, KillWorker(), stall_s=15 - _SLACK_S, seconds=4)
+    _, verdict = await strike(defaults, KillWorker(), stall_s=15 - _SLACK_S)
     assert verdict.report.longest_stall_s > 3

@@ -108,6 +108,12 @@ class SentinelGroup:
         is_linked = below.get("role") == "slave" and below.get("master_link_status") == "up"
         return is_linked and above.get("role") == "master" and below.get("master_port") == master.port
 
+    @property
+    def switches(self) -> list[str]:
+        """Every change of the master, as the first Sentinel wrote it down."""
+        path = Path(self._folder.name) / str(self.sentinel_ports[0]) / "sentinel.log"
+        return [line for line in path.read_text(errors="replace").splitlines() if "+switch-master" in line]
+
     # Doing
 
     async def heal(self, *, within_s: float = 30.0) -> None:
@@ -139,6 +145,8 @@ class SentinelGroup:
         await self._set_down_after(_PATIENT_MS)
         try:
             yield
+            # A ping that waited behind a pause must have been answered, or the Sentinels replace the master after all.
+            await eventually(self._hears_master, within_s=10, every_s=0.02)
         finally:
             await self._set_down_after(_DOWN_AFTER_MS)
 
@@ -200,6 +208,14 @@ class SentinelGroup:
             if int(states["num-other-sentinels"]) < _SENTINELS - 1 or int(states["num-slaves"]) < 1:
                 return False
         return await self.is_whole()
+
+    async def _hears_master(self) -> bool:
+        """Whether the last ping of every Sentinel was answered, and lately."""
+        states = [await self._states(port) for port in self.sentinel_ports]
+        return all(
+            int(state["last-ping-sent"]) == 0 and int(state["last-ok-ping-reply"]) < _DOWN_AFTER_MS / 2
+            for state in states
+        )
 
     async def _has_master(self) -> bool:
         try:

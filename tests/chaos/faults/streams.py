@@ -48,10 +48,11 @@ class DeleteKeys:
     loses: ClassVar = False
 
     def __init__(self, names: tuple[str, ...] | None = None) -> None:
+        self.stream_id: str | None = None
         self._names = names
 
     async def strike(self, scene: Scene) -> str | None:
-        stream_id = await live_stream(scene)
+        self.stream_id = stream_id = await live_stream(scene)
         if stream_id is None:
             return None
         keys = Keyspace(scene.cluster.settings["prefix"])
@@ -110,9 +111,11 @@ class DeleteStream:
 
 
 async def live_stream(scene: Scene) -> str | None:
-    """One of the workload's streams that is being written."""
+    """One of the workload's streams that is being written, and from which nothing was taken yet."""
+    removed = {record.stream for record in scene.history.records if isinstance(record, Removed)}
+    left = [stream_id for stream_id in scene.workload.streams if stream_id not in removed]
     try:
-        live = [meta.id for meta in await scene.cluster.live() if meta.id in scene.workload.streams]
+        live = [meta.id for meta in await scene.cluster.live() if meta.id in left]
     except StoreError:
         return None
     return scene.chance.choice(live) if live else None
