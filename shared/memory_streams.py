@@ -244,12 +244,12 @@ class MemoryStreams:
         stream = self._at(stream_id)
         if not stream.exists:
             return
-        self._record(stream)
         now, left_ms = self._clock(), stream.forgotten_ms - stream.expires_ms
         stream.expires_ms, stream.forgotten_ms = now, now + left_ms
         if stream.tombstone is not None:
             stream.tombstone = Tombstone(stream.tombstone.tenant, now, deleted=False)
         stream.vanish()
+        self._record(stream)  # or a replica that has heard of it would bring the stream back
         self._changed()
 
     def lose_key(self, stream_id: str, key: str) -> None:

@@ -45,6 +45,16 @@ class FinalLog:
         is_known = any(fence[:2] == (where.attempt, where.nonce) for fence in self._fences)
         return is_known and where.offset <= min(self.kept_of(where.attempt), self.record.tail)
 
+    def was_trimmed_at(self, where: Place) -> bool:
+        """Whether a gap may lead to this place.
+
+        The end only knows the last trim of the last start. What a later fence or a failover took away was trimmed as
+        far as whoever watched the store says, and if nobody did, there is nothing to hold against it.
+        """
+        if where.offset <= self.record.trimmed:
+            return True
+        return not self.keeps(where) if self.record.trims is None else where.offset in self.record.trims
+
     def kept_of(self, attempt: int) -> float:
         """How much of what an attempt wrote all later attempts kept."""
         return min((keep for later, _, keep in self._fences if later > attempt), default=float("inf"))

@@ -136,8 +136,7 @@ class ReaderView:
         if where is None or where.offset <= self._offset:
             yield Violation(1, "a gap that leads nowhere", self._last, record)
             return
-        # What was trimmed off an attempt that was begun anew since is not known any more.
-        if self._known.log.keeps(where) and where.offset > self._known.log.record.trimmed:
+        if self._known.log.exists and not self._known.log.was_trimmed_at(where):
             yield Violation(6, "a gap where nothing was trimmed", self._last, record)
         self._has_gap = True
         self._move(where, record)

@@ -6,7 +6,9 @@ from typing import Any
 
 from shared.errors import TailraceError
 from shared.memory_streams import Moment
+from shared.store import Compact, Compacted
 from tests.sim.edge import CALLER
+from tests.sim.network import Link
 from tests.sim.population import Population
 from tests.sim.schedule import Planned
 from tests.support.history import Removed, Struck
@@ -14,6 +16,10 @@ from tests.support.history import Removed, Struck
 __all__ = ("SimNemesis",)
 
 _REPLACED_AFTER_S = 0.5
+# A fault that is to meet a certain step waits as long for it, then strikes anyway.
+_STEP_WITHIN_S = 1.0
+# As long a client waits for an answer; the edge it asked may be dead by then.
+_ANSWER_WITHIN_S = 2.0
 
 
 class SimNemesis:
@@ -23,6 +29,7 @@ class SimNemesis:
         self._all = everybody
         self._planned = planned
         self._losses = 0
+        self._reached: Link | None = None
 
     def __repr__(self) -> str:
         return f"<SimNemesis {[planned.fault for planned in self._planned]}>"
@@ -38,6 +45,8 @@ class SimNemesis:
 
     async def _inject(self, planned: Planned) -> None:
         strike: Callable[[Planned], Awaitable[bool]] = getattr(self, f"_{planned.fault}")
+        if planned.fault != "lose_tail":
+            await self._reach(planned)
         began_ns = self._all.history.now()
         took_effect = await strike(planned)
         loses = took_effect and planned.fault == "lose_tail"
@@ -47,8 +56,21 @@ class SimNemesis:
             )
         )
 
+    async def _reach(self, planned: Planned) -> None:
+        """Wait for the step that is to be met; whoever takes it becomes the victim."""
+        if planned.step is not None:
+            self._reached = await self._all.network.reached(planned.step, within_s=_STEP_WITHIN_S)
+
+    def _victim(self, among: Sequence[Any], planned: Planned) -> Any:
+        """Whoever was met at its step, or the one that the number falls on."""
+        if planned.step is not None and self._reached is not None:
+            for each in among:
+                if each.link is self._reached:
+                    return each
+        return _chosen(among, planned)
+
     async def _crash_worker(self, planned: Planned) -> bool:
-        worker = _chosen(self._all.living_workers(), planned)
+        worker = self._victim(self._all.living_workers(), planned)
         if worker is None:
             return False
         worker.link.kill()
@@ -76,7 +98,7 @@ class SimNemesis:
         return True
 
     async def _crash_edge(self, planned: Planned) -> bool:
-        edge = _chosen(self._all.open_edges(), planned)
+        edge = self._victim(self._all.open_edges(), planned)
         if edge is None:
             return False
         edge.kill()
@@ -130,9 +152,11 @@ class SimNemesis:
         moment: Moment = self._all.network.store.snapshot()
         losses = self._losses
         await asyncio.sleep(planned.lasts_s)
+        await self._reach(planned)
         if losses != self._losses:
             return False  # there has been another master since, and what it lost does not come back
         self._losses += 1
+        self._all.network.strikes("lost_tail")
         self._all.network.store.restore(moment)
         self._all.network.fail_over()
         return True
@@ -148,8 +172,9 @@ class SimNemesis:
         if stream_id is None or edge is None:
             return False
         try:
-            await edge.streams.cancel(CALLER, stream_id, attempt=None)
-        except TailraceError:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                await edge.streams.cancel(CALLER, stream_id, attempt=None)
+        except (TailraceError, TimeoutError):
             return False
         return True
 
@@ -159,8 +184,9 @@ class SimNemesis:
             return False
         self._all.history.add(Removed(self._all.history.now(), stream_id))
         try:
-            await edge.streams.delete(CALLER, stream_id)
-        except TailraceError:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                await edge.streams.delete(CALLER, stream_id)
+        except (TailraceError, TimeoutError):
             return False
         return True
 
@@ -169,7 +195,21 @@ class SimNemesis:
         if stream_id is None:
             return False
         self._all.history.add(Removed(self._all.history.now(), stream_id))
+        self._all.network.strikes("expiry")
         self._all.network.store.expire(stream_id)
+        return True
+
+    async def _trim(self, planned: Planned) -> bool:
+        """The stream's budget is suddenly used up by what it has: its own writer folds and trims as far as it can."""
+        stream_id = _chosen(self._all.streams, planned)
+        meta = self._all.meta(stream_id) if stream_id is not None else None
+        if meta is None:
+            return False
+        call = Compact(meta.id, "" if meta.is_over else meta.nonce, block_bytes=120, max_bytes=0)
+        answer = self._all.network.store.streams.compact(call)
+        if not isinstance(answer, Compacted) or answer.trimmed <= meta.trimmed:
+            return False
+        self._all.network.note_trim(meta.id, answer.trimmed)
         return True
 
 

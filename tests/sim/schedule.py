@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from tests.support.script import Script
 
-__all__ = ("FAULTS", "Planned", "Schedule", "StreamPlan")
+__all__ = ("FAULTS", "INJECTIONS", "STEPS", "Planned", "Schedule", "StreamPlan")
 
 FAULTS: Final = (
     "crash_worker",
@@ -27,18 +27,23 @@ FAULTS: Final = (
     "cancel",
     "delete",
     "expire",
+    "trim",
 )
+# What a fault can do to a step that is under way, and the steps that a stream's life is made of.
+INJECTIONS: Final = ("crash", "lost_reply", "lost_tail", "expiry", "trim")
+STEPS: Final = ("create", "claim", "append", "heartbeat", "compact", "read", "tail")
 _POLICIES = ("continue", "restart", None)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A fault: when, how long, and a number that chooses its victim."""
+    """A fault: when, how long, and a number that chooses its victim. With a `step` it waits to meet this one."""
 
     at_s: float
     fault: str
     lasts_s: float
     victim: int
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +97,7 @@ def _stream(chance: random.Random, seed: int, number: int) -> StreamPlan:
 
 
 def _fault(chance: random.Random, kinds: list[str]) -> Planned:
-    return Planned(chance.uniform(0, 3), chance.choice(kinds), chance.choice((0.05, 0.5, 2, 6)), chance.randrange(12))
+    fault, step = chance.choice(kinds), chance.choice((None, chance.choice(STEPS)))
+    # Streams are created at the beginning, and so early nothing can be trimmed yet.
+    until_s = 0.5 if step == "create" and fault != "trim" else 3
+    return Planned(chance.uniform(0, until_s), fault, chance.choice((0.05, 0.5, 2, 6)), chance.randrange(12), step)

@@ -17,7 +17,7 @@ from tests.sim.edge import CALLER
 from tests.sim.nemesis import SimNemesis
 from tests.sim.population import Population
 from tests.sim.schedule import Schedule, StreamPlan
-from tests.support.history import Asked, Created, Logged, Record
+from tests.support.history import Asked, Created, Logged, Met, Record
 from tests.support.waiting import eventually
 
 __all__ = ("simulate",)
@@ -25,11 +25,13 @@ __all__ = ("simulate",)
 # After the last fault everything has to come to its end within this time, or never will.
 _PATIENCE_S = 60.0
 _EVERYTHING = 1_000_000
+# Everything is over within a third of this, or something runs in circles: faults 10 s, then the patience.
+_MOST_S, _MOST_STEPS = 300.0, 200_000
 
 
 def simulate(schedule: Schedule) -> Sequence[Record]:
-    """The history of a schedule. The same schedule gives the same history, but for the order within one instant."""
-    loop = VirtualLoop()
+    """The history of a schedule; the same schedule gives the same history. Raises `Endless`."""
+    loop = VirtualLoop(most_s=_MOST_S, most_steps=_MOST_STEPS)
     with made_up(loop, schedule.seed):
         try:
             return loop.run_until_complete(_World(loop, schedule).run())
@@ -126,12 +128,15 @@ class _World:
             self._history.add(Asked(self._history.now(), plan.script.key, asked))
         for stream_id in self._all.streams:
             self._history.add(self._logged(stream_id))
+        for (injection, step), times in self._all.network.met.items():
+            self._history.add(Met(self._history.now(), injection, step, times))
 
     def _logged(self, stream_id: str) -> Logged:
+        trims = sorted(self._all.network.trims[stream_id])
         snapshot = self._all.network.store.streams.read(stream_id, START, limit=_EVERYTHING)
         if snapshot is None:
             return Logged(self._history.now(), stream_id)
         meta = snapshot.meta
         fences = [(fence.attempt, fence.nonce, fence.keep) for fence in meta.fences]
         entries = [(e.position.attempt, e.position.offset, orjson.loads(e.event.data())) for e in snapshot.entries]
-        return Logged(self._history.now(), stream_id, meta.status, meta.tail, meta.trimmed, fences, entries)
+        return Logged(self._history.now(), stream_id, meta.status, meta.tail, meta.trimmed, fences, entries, trims)

@@ -19,6 +19,7 @@ __all__ = (
     "History",
     "Left",
     "Logged",
+    "Met",
     "Noted",
     "Opened",
     "Received",
@@ -128,6 +129,16 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class Met:
+    """How often an injection met a step of the store under way, in the whole run."""
+
+    at_ns: int
+    fault: str
+    step: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """A line of a process' log, or of the harness itself. For people; the checker does not look at it."""
 
@@ -149,7 +160,8 @@ class Asked:
 class Logged:
     """A stream as the store holds it at the end; without `status` it holds none.
 
-    `fences` are (attempt, nonce, keep); `entries` are (attempt, offset, data), data as readers would get it.
+    `fences` are (attempt, nonce, keep); `entries` are (attempt, offset, data), data as readers would get it. `trims`
+    are all offsets up to which it was ever trimmed, where somebody watched; a new start and a failover forget them.
     """
 
     at_ns: int
@@ -159,12 +171,15 @@ class Logged:
     trimmed: int = 0
     fences: list[tuple[int, str, int]] = field(default_factory=list)
     entries: list[tuple[int, int, Fields]] = field(default_factory=list)
+    trims: list[int] | None = None
 
 
-Record = Created | Opened | Refused | Received | Closed | Left | Struck | Failed | Removed | Noted | Asked | Logged
+Record = (
+    Created | Opened | Refused | Received | Closed | Left | Struck | Failed | Removed | Met | Noted | Asked | Logged
+)
 _KINDS: dict[str, Callable[..., Record]] = {
     kind.__name__.lower(): kind
-    for kind in (Created, Opened, Refused, Received, Closed, Left, Struck, Failed, Removed, Noted, Asked, Logged)
+    for kind in (Created, Opened, Refused, Received, Closed, Left, Struck, Failed, Removed, Met, Noted, Asked, Logged)
 }
 
 
