@@ -16,7 +16,7 @@ from services.edge.wire import Wire, chunk
 from shared.content import Content
 from shared.events import LogEntry
 from shared.lineage import Reset
-from shared.position import EventId
+from shared.position import START, EventId
 from shared.settings import Settings
 from shared.store import Meta, Store
 from shared.telemetry import Metrics, counted
@@ -148,9 +148,14 @@ class Hub:
         return _now() + self._settings.max_connection_s * jitter
 
     async def content(self, stream_id: str, *, most_bytes: int) -> tuple[Content, EventId] | None:
-        """The message so far, of a long one its beginning, and the cursor at its end: for a reader that starts over."""
+        """The message so far, of a long one its beginning, and the cursor at its end: for a reader that starts over.
+
+        Of a message that has lost its beginning nothing: from the start on the reader is told the gap, then the rest.
+        """
         whole = await assemble(self.store, stream_id, most_bytes=most_bytes)
-        return (whole.content, whole.cursor) if whole else None
+        if whole is None:
+            return None
+        return (Content(), EventId(START, None)) if whole.meta.trimmed else (whole.content, whole.cursor)
 
     # Feeds
 

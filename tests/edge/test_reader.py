@@ -20,7 +20,7 @@ from shared.events import LogEntry
 from shared.memory_store import MemoryStore
 from shared.position import START, EventId, Position
 from shared.settings import Settings
-from shared.store import Snapshot, Tailer
+from shared.store import Compact, Snapshot, Tailer
 from shared.telemetry import Metrics
 from tests.support.sse_client import History, Item, SseParser
 from tests.support.streams import ALL, RETENTION, TENANT, append, begin, claim, nonce, texts, write
@@ -194,6 +194,28 @@ async def test_a_reader_that_has_to_start_over_is_kept_warm_while_the_store_is_d
         assert not running.done()
         store.is_down = False
     assert (page.history.resets, page.history.text(), page.is_complete) == (["new_attempt"], "new", True)
+
+
+async def test_who_starts_over_in_a_trimmed_log_is_told_the_gap() -> None:
+    """A reset with the parts that are left would pass them off as the whole message."""
+    store, page = MemoryStore(), Page()
+    stream_id, tail = await begin(store), 0
+    for letter in "abcdefgh":
+        tail = await write(store, stream_id, letter * 500, tail=tail)
+        await store.compact([Compact(stream_id, nonce(1), block_bytes=1_000, max_bytes=2_500)])
+    await append(store, stream_id, [events.done("stop")], tail=tail)
+    snapshot = await snapshot_of(store, stream_id)
+    trimmed = snapshot.meta.trimmed
+    assert trimmed > 0
+    lost = EventId(Position(1, 500), "ffffffff")
+    async with running_hub(store) as hub, asyncio.timeout(10):
+        await reader_of(hub, snapshot, lost).run(page)
+    told = [(item.id, item.data or {}) for item in page.items if item.data is not None]
+    assert told[0] == (None, {"type": "reset", "reason": "log_lost", "parts": []})
+    assert told[1] == (str(at(trimmed)), {"type": "gap", "from": "0-0", "to": str(at(trimmed)), "reason": "trimmed"})
+    rest = "".join(data["delta"] for _, data in told if data["type"] == "text")
+    assert rest == "".join(letter * 500 for letter in "abcdefgh")[trimmed:]
+    assert page.is_complete
 
 
 async def has_heartbeats(page: Page, number: int) -> bool:
