@@ -13,12 +13,12 @@ __all__ = ("read_json",)
 _BODY_S: Final = 30.0
 
 
-async def read_json(request: Request, *, max_bytes: int) -> tuple[dict[str, Any], bytes]:
-    """The body as a JSON object, and its bytes. An empty body is an empty object.
+async def read_json(request: Request, *, max_bytes: int, within_s: float = _BODY_S) -> tuple[dict[str, Any], bytes]:
+    """The body as a JSON object, and its bytes. An empty body is an empty object; it has to be whole `within_s`.
 
     Raises `BodyTooLarge`, `InvalidRequest` (not JSON, too deep) or `InvalidBody` (JSON, but no object).
     """
-    raw = await _read(request, max_bytes)
+    raw = await _read(request, max_bytes, within_s)
     if not raw:
         return {}, raw
     try:
@@ -31,13 +31,13 @@ async def read_json(request: Request, *, max_bytes: int) -> tuple[dict[str, Any]
     return body, raw
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(request: Request, max_bytes: int, within_s: float) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise BodyTooLarge(f"The body is larger than {max_bytes} bytes.")
     raw = bytearray()
     try:
-        async with asyncio.timeout(_BODY_S):
+        async with asyncio.timeout(within_s):
             async for part in request.stream():
                 raw += part
                 if len(raw) > max_bytes:
@@ -45,7 +45,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     except ClientDisconnect as error:
         raise InvalidRequest("The body broke off.") from error
     except TimeoutError as error:
-        raise InvalidRequest(f"The body did not come within {_BODY_S:.0f} s.") from error
+        raise InvalidRequest(f"The body did not come within {within_s:g} s.") from error
     return bytes(raw)
 
 

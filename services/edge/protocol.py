@@ -110,6 +110,16 @@ class StreamProtocol(HttpToolsProtocol):
         self._forget_head()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._forget_head()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Answered early, a body may still be coming: its rest is given as long as a head, whatever drips in."""
+        super().on_response_complete()
+        if self.cycle.more_body and self._head_timer is None and not self.transport.is_closing():
+            self._await_head()
+
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, in the shape of every other error."""
         self._refuse(400, "This is not an HTTP request.")
@@ -149,7 +159,8 @@ class StreamProtocol(HttpToolsProtocol):
         """Answer without the application, and close. A response that is under way is cut instead."""
         self._forget_head()
         # uvicorn has no cycle before the first request, whatever its annotation says.
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
+        is_free = self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)  # type: ignore[redundant-expr]
+        if is_free:
             code = "invalid_request"
             body = json_line({"error": {"code": code, "message": message, "retryable": False}})
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"

@@ -30,6 +30,7 @@ class EdgeProcess(Service):
 
     def __init__(self, *, is_plain: bool = False, waits_for_redis: bool = True, **settings: str | float) -> None:
         self.port = free_port()
+        self.host = str(settings.get("edge_host", "127.0.0.1"))
         self._ready_path = "/readyz" if waits_for_redis else "/livez"
         program = ["-m", "tests.support.edge"] if is_plain else ["-m", "services.cli", "edge"]
         super().__init__(program, ours(**{"log_format": "json", "log_level": "info"} | settings, edge_port=self.port))
@@ -48,7 +49,7 @@ class EdgeProcess(Service):
             return 0
 
     def get(self, path: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
