@@ -33,7 +33,11 @@ class Agent:
     def of_module(cls, module: str, specification: Mapping[str, Any]) -> Self:
         """One of ours: the module is run, and told its specification as the first line of its input."""
         agent = cls(module, [sys.executable, "-m", module])
-        agent.tell(json.dumps(specification))
+        try:
+            agent.tell(json.dumps(specification))
+        except BaseException:  # nobody has it yet who would end it
+            agent.close()
+            raise
         return agent
 
     @property
