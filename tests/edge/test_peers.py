@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def config(tmp_path: Path) -> str:
 
 
 @contextmanager
-def edge_of(broker: Stack, config: str, **settings: str | float) -> Iterator[EdgeProcess]:
+def edge_of(broker: Stack, config: str, **settings: Any) -> Iterator[EdgeProcess]:
     """An edge on the broker's log that a test may harm."""
     common = {name: broker.settings[name] for name in ("redis_url", "prefix")}
     with running_edge(config=config, **common, **settings) as edge:
@@ -81,8 +82,7 @@ async def test_row_19_half_open_client(
     """A peer that is gone without FIN or RST is noticed by what it does not acknowledge, heartbeats included."""
     stream_id = await begin(log, tenant="public")
     tail = await write(log, stream_id, "first")
-    bounds: dict[str, str | float] = {"send_timeout_s": SEND_TIMEOUT_S, "edge_heartbeat_s": 1}
-    with edge_of(broker, config, edge_host=namespace.host, **bounds) as edge:
+    with edge_of(broker, config, edge_host=namespace.host, send_timeout_s=SEND_TIMEOUT_S, edge_heartbeat_s=1) as edge:
         path = f"/v1/streams/{stream_id}/events"
         readers = [
             namespace.popen(

@@ -13,7 +13,7 @@ from tests.sim.tally import Tally, try_seeds
 
 __all__ = ()
 
-_PIECE = 50
+_PIECE = 100
 
 
 def main() -> int:

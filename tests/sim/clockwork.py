@@ -2,10 +2,15 @@
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from contextvars import Context
+from typing import TypeVarTuple, Unpack
 
 __all__ = ("Endless", "NothingLeft", "VirtualLoop")
+
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class NothingLeft(Exception):
@@ -19,10 +24,12 @@ class Endless(Exception):
 class VirtualLoop(asyncio.BaseEventLoop):
     """asyncio's own loop without a selector. Time begins at 1,000 s and is only passed by waiting.
 
-    Timers are tuples rather than handles that compare themselves, and no selector is asked: a simulation spends half of
-    its time here, and this takes a third off it. `most_s` and `most_steps` bound one run, for a schedule that never
-    ends must be a finding, not a process that hangs.
+    Timers are tuples rather than handles that compare themselves, and no selector is asked: 105 to 120 schedules a
+    second of CPU instead of 91. `most_s` and `most_steps` bound one run: a schedule that never ends must be a finding,
+    not a process that hangs.
     """
+
+    _ready: deque[asyncio.Handle]
 
     def __init__(self, *, most_s: float = float("inf"), most_steps: float = float("inf")) -> None:
         super().__init__()
@@ -39,8 +46,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
+    def call_soon(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+        self, when: float, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._timer_count += 1
@@ -48,7 +62,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
@@ -57,6 +75,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready, timers = self._ready, self._timers
         if not ready:
             self._jump()
+        self.steps += 1
+        if self._now > self._until or self.steps > self._most_steps:
+            raise Endless(f"at {self._now:.3f} s after {self.steps} steps")
         while timers and timers[0][0] <= self._now:
             ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
@@ -72,9 +93,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not timers:
             raise NothingLeft
         self._now = max(self._now, timers[0][0])
-        self.steps += 1
-        if self._now > self._until or self.steps > self._most_steps:
-            raise Endless(f"at {self._now:.3f} s after {self.steps} steps")
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer stays in its place until its time has come."""

@@ -144,13 +144,19 @@ class Link:
                 self._network.note_trim(call.id, answer.trimmed)
 
     async def _travel(self, era: int) -> None:
-        await self.alive()
+        if self._is_silent:
+            await self.alive()
         await asyncio.sleep(self._network.delay_s * self._chance.expovariate(1))
-        await self.alive()
+        if self._is_silent:
+            await self.alive()
         if self._network.is_down or self._chance.random() < self._network.loss:
             raise StoreUnavailable("Connection reset by peer")
         if era != self._network.era:
             raise StoreReadOnly("UNBLOCKED force unblock from blocking operation, instance state changed")
+
+    @property
+    def _is_silent(self) -> bool:
+        return self.is_dead or not self._running.is_set()
 
     async def alive(self) -> None:
         """A dead process never hears of anything again; a frozen one when it goes on."""
