@@ -94,6 +94,16 @@ class Keyspace:
         """The keys every store function is given, in the order its Lua names them."""
         return _of_stream(self.prefix, stream_id)
 
+    def of_append(self, stream_id: str) -> tuple[str, ...]:
+        """The keys of an append that does not close the stream."""
+        return _of_append(self.prefix, stream_id)
+
+
+@lru_cache(maxsize=4096)
+def _of_append(prefix: str, stream_id: str) -> tuple[str, ...]:
+    keys = Keyspace(prefix)
+    return keys.stream(stream_id), keys.meta(stream_id), keys.usage(bucket_of(stream_id))
+
 
 # A busy stream asks for its keys fifty times a second.
 @lru_cache(maxsize=4096)

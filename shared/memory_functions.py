@@ -45,7 +45,7 @@ from shared.store import (
 
 __all__ = ("append", "cancel", "claim", "create", "delete", "evict", "finish", "heartbeat", "release", "touch")
 
-# A live stream may be this far ahead of the sums before they are told.
+# The sums are told whenever the bytes of a live stream pass a multiple of this.
 _SETTLE_BYTES = 16384
 _APPENDABLE = KINDS - {"fence"}
 
@@ -101,7 +101,7 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
     _check_safe(stream, call, tail)
     if call.events and not stream.log:
         return Gone()
-    offset, added = start, 0
+    offset, added, before = start, 0, stream.number("bytes")
     for event in call.events:
         offset += event.size
         added += ENTRY_OVERHEAD + len(event.value)
@@ -114,7 +114,7 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
         stream.meta.setdefault(b"first_ms", str(now).encode())
     if call.events and call.events[-1].is_terminal:
         _close(stream, call.events[-1].kind, retention, now)
-    elif abs(stream.number("bytes") - stream.number("settled")) >= _SETTLE_BYTES:
+    elif before // _SETTLE_BYTES != (before + added) // _SETTLE_BYTES:
         _settle(stream)
     held = stream.number("bytes")
     return Appended(tail, _is_cancelling(stream), held, held - stream.number("beside"))

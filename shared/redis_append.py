@@ -1,53 +1,63 @@
 """An append as Redis reads it: the usual one, a single event, is put together in one formatting.
 
-Everything up to the last key is the same for all appends of a stream and packed once. CPU a command, measured: 0.9 µs,
+Everything up to the nonce is the same for all appends of a stream and packed once. CPU a command, measured: 0.9 µs,
 and 2.8 for a list of arguments, a tuple of words and hiredis' packing of them.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import hiredis
 
+from shared.keys import Keyspace
 from shared.store import Append, Retention
 
-__all__ = ("append_args", "packed_append")
+__all__ = ("append_words", "packed_append")
 
 _WORDS_BEFORE_KEYS = 3
-_WORDS_OF_ONE_EVENT = 9
+# nonce, tail, safe, kind, size, value
+_WORDS_OF_ONE_EVENT = 6
 
 
-def append_args(append: Append, retention: Retention) -> Sequence[Any]:
-    """The arguments of `append` after its keys."""
-    args: list[Any] = [append.nonce, append.tail, append.safe, retention.retain_ms, retention.tombstone_ms]
-    args.append(len(append.events))
+def append_words(function: str, keys: Keyspace, append: Append, retention: Retention) -> tuple[Any, ...]:
+    """The words of the command. Only what closes its stream needs all keys: each costs Redis 0.2 µs."""
+    is_closing = bool(append.events) and append.events[-1].is_terminal
+    given = keys.of_stream(append.id) if is_closing else keys.of_append(append.id)
+    words: list[Any] = ["FCALL", function, len(given), *given, append.nonce, append.tail, append.safe]
+    if is_closing:
+        words += (retention.retain_ms, retention.tombstone_ms)
     for event in append.events:
-        args += (event.kind, event.size, event.value)
-    for name, value in append.updates.items():
-        args += (name, value)
-    return args
+        words += (event.kind, event.size, event.value)
+    if append.updates:
+        words.append("")
+        for name, value in append.updates.items():
+            words += (name, value)
+    return tuple(words)
 
 
-def packed_append(function: str, keys: tuple[str, ...], append: Append, retention: Retention) -> bytes:
-    """The whole command. The same bytes as hiredis would make of it."""
-    if len(append.events) != 1 or append.updates:
-        words: tuple[Any, ...] = ("FCALL", function, len(keys), *keys, *append_args(append, retention))
-        return _packed(words)
+def packed_append(function: str, keys: Keyspace, append: Append, retention: Retention) -> bytes:
+    """The whole command. The same bytes as hiredis makes of its words."""
+    if not _is_usual(append):
+        return _packed(append_words(function, keys, append, retention))
     (event,) = append.events
     tail, safe, size = b"%d" % append.tail, b"%d" % append.safe, b"%d" % event.size
     return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-        _beginning(function, keys, append.nonce),
+        _beginning(function, keys.of_append(append.id), append.nonce),
         len(tail),
         tail,
         len(safe),
         safe,
-        _middle(retention, event.kind),
+        _word(event.kind),
         len(size),
         size,
         len(event.value),
         event.value,
     )
+
+
+def _is_usual(append: Append) -> bool:
+    """One event, and nothing else changes."""
+    return len(append.events) == 1 and not append.updates and not append.events[0].is_terminal
 
 
 @lru_cache(maxsize=4096)
@@ -58,8 +68,8 @@ def _beginning(function: str, keys: tuple[str, ...], nonce: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _middle(retention: Retention, kind: str) -> bytes:
-    return _without_count(_packed((retention.retain_ms, retention.tombstone_ms, 1, kind)))
+def _word(word: str) -> bytes:
+    return _without_count(_packed((word,)))
 
 
 def _packed(words: tuple[Any, ...]) -> bytes:

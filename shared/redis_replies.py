@@ -104,8 +104,9 @@ def claim_reply(reply: Reply) -> ClaimReply:
 def append_reply(reply: Reply | bytes) -> AppendReply:
     """The good answer comes as one string, which is cheaper for Redis to make than a list; refusals as lists."""
     if isinstance(reply, bytes):
-        _, tail, cancelling, held, unfolded = reply.split(b" ")
-        return Appended(int(tail), cancelling == b"1", int(held), int(unfolded))
+        _, tail, cancelling, held, beside = reply.split(b" ")
+        held_bytes = int(held)
+        return Appended(int(tail), cancelling == b"1", held_bytes, held_bytes - int(beside))
     if reply[0] == b"TAIL":
         return TailMismatch(int(reply[1]))
     return cast("AppendReply", _refusal(reply))

@@ -16,7 +16,6 @@ from shared.redis_append import packed_append
 from shared.redis_cancels import RedisCancelListener
 from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
-from shared.redis_pipe import Command
 from shared.redis_reads import Answer, LogRead, RedisReads
 from shared.redis_seams import pipe_to, tailer_of
 from shared.store import (
@@ -67,6 +66,7 @@ class RedisStore:
         self._client = client
         self._keys = keys
         self._library = Library.read()
+        self._append = self._library.function("append")
         self._pipe = pipe_to(client)
         self._read_pipe = pipe_to(client)
         self._reads = RedisReads(self._read_many)
@@ -97,7 +97,7 @@ class RedisStore:
 
     async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
         async def ask(asked: Sequence[Append]) -> list[Any]:
-            return await self._pipe.ask([self._append_command(append, retention) for append in asked])
+            return await self._pipe.ask([packed_append(self._append, self._keys, each, retention) for each in asked])
 
         return await self._call_many(appends, replies.append_reply, ask)
 
@@ -348,10 +348,6 @@ class RedisStore:
             for call in calls:
                 pipe.execute_command(*self._command(call))
             return await self._execute_each(pipe)
-
-    def _append_command(self, append: Append, retention: Retention) -> Command:
-        keys = self._keys.of_stream(append.id)
-        return packed_append(self._library.function("append"), keys, append, retention)
 
     async def _fcall_on_read_pipe(self, calls: Sequence[Call]) -> list[Any]:
         return await self._read_pipe.ask([self._command(call) for call in calls])

@@ -16,7 +16,7 @@ local function cancel(keys, args)
   end
   local now = now_ms()
   if attempt > 0 and tonumber(held[4]) > now then
-    redis.call('HSET', keys[META], 'cancel', '1')
+    redis.call('HSET', keys[META], 'cancel', '1', 'writer', '')
     redis.call('PUBLISH', args[5], id_of(keys[META]))
     return { 'CANCELLING' }
   end

@@ -32,7 +32,8 @@ local function claim(keys, args)
   if keep == 0 then
     bytes = #request + redis.call('HSTRLEN', keys[META], 'metadata')
   end
-  redis.call('HSET', keys[META], 'status', 'running', 'provider', args[7], 'lease_ms', deadline,
+  -- A writer that is to stop has its appends looked at twice, and so hears of it.
+  redis.call('HSET', keys[META], 'writer', held[7] == '1' and '' or args[1], 'status', 'running', 'provider', args[7], 'lease_ms', deadline,
     'bytes', digits(bytes))
   redis.call('HSETNX', keys[META], 'started_ms', digits(now))
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))

@@ -1,4 +1,4 @@
--- Shared by every function of the library. Each function is given the same KEYS, all in one slot:
+-- Shared by every function of the library. Each function but `append` is given the same KEYS, all in one slot:
 --   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 chores
 -- Rules: everything is checked before the first write, because Lua does not roll back; the only clock is Redis'.
 
@@ -11,7 +11,7 @@ local BLOCK_OVERHEAD, PART_OVERHEAD = 64, 16
 -- What a stream costs besides: its keys, its meta, its places in the indexes; and until it is folded whole the room
 -- that its newest nodes are given to grow into. In the sums only. Measured on Redis 7: at most 1.6 KB of the one, and 6.1 of both.
 local STREAM_OVERHEAD, GROWTH_OVERHEAD = 2048, 4608
--- A live stream may be this far ahead of the sums before they are told; its heartbeat tells them anyway.
+-- The sums are told whenever the bytes of a live stream pass a multiple of this; its heartbeat tells them anyway.
 local SETTLE_BYTES = 16384
 -- The sweeper removes what has expired and takes it off the sums. If there is no sweeper, Redis does so this much later.
 local BACKSTOP_MS = 60000
@@ -32,9 +32,9 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- 1e15 prints as `1e+15` by default; positions and times must stay digits. Adding 0 turns -0, which is no integer to Redis.
+-- 1e15 prints as `1e+15` by default; positions and times must stay digits. `%.0f` would take twice as long.
 local function digits(number)
-  return string.format('%.0f', number + 0)
+  return string.format('%d', number)
 end
 
 local function id_of(key)
@@ -101,8 +101,13 @@ end
 -- the streams they count, or until something begins anew.
 local function bound_sums(keys)
   if redis.call('PTTL', keys[USAGE]) == -1 then
-    local named = math.max(redis.call('PEXPIRETIME', keys[TOMBSTONE]), redis.call('PEXPIRETIME', keys[RECENT]))
-    redis.call('PEXPIREAT', keys[USAGE], digits(math.max(named, now_ms() + BACKSTOP_MS)))
+    local until_ms = now_ms() + BACKSTOP_MS
+    for _, index in ipairs({ TOMBSTONE, RECENT }) do
+      if keys[index] then -- an append is not given them, and the next heartbeat is
+        until_ms = math.max(until_ms, redis.call('PEXPIRETIME', keys[index]))
+      end
+    end
+    redis.call('PEXPIREAT', keys[USAGE], digits(until_ms))
   end
 end
 
@@ -166,7 +171,7 @@ end
 -- Bookkeeping of an ending, whoever wrote the terminal event. Answers how many bytes became free.
 local function close(keys, kind, now, retain_ms, tombstone_ms)
   local id = id_of(keys[META])
-  redis.call('HSET', keys[META], 'status', kind, 'finished_ms', digits(now), 'lease_ms', '0',
+  redis.call('HSET', keys[META], 'writer', '', 'status', kind, 'finished_ms', digits(now), 'lease_ms', '0',
     'expires_ms', digits(now + retain_ms))
   local freed = redis.call('STRLEN', keys[REQUEST])
   redis.call('DEL', keys[REQUEST])

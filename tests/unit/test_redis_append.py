@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shared.events import Event, delta, tool_call
 from shared.keys import Keyspace
-from shared.redis_append import append_args, packed_append
+from shared.redis_append import append_words, packed_append
 from shared.store import Append, Retention
 
 __all__ = ()
@@ -29,8 +29,6 @@ def test_a_packed_append_is_what_hiredis_makes_of_its_words(
 ) -> None:
     append = Append(stream_id, "0a1b2c3d", tail, events, safe, updates)
     retention = Retention(live_ms=1, retain_ms=retain_ms, tombstone_ms=2 * retain_ms)
-    keys = Keyspace().of_stream(stream_id)
+    words = append_words("tailrace_append", Keyspace(), append, retention)
 
-    words = ("FCALL", "tailrace_append", len(keys), *keys, *append_args(append, retention))
-
-    assert packed_append("tailrace_append", keys, append, retention) == hiredis.pack_command(words)
+    assert packed_append("tailrace_append", Keyspace(), append, retention) == hiredis.pack_command(words)
