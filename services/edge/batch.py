@@ -65,7 +65,7 @@ class Batch:
 
     def first_half(self) -> "Batch":
         """The earlier events of a batch of several."""
-        return Batch(self.entries[: len(self.entries) // 2], self._nonces)
+        return Batch(list(self.entries)[: self.events // 2], self._nonces)
 
     def frames(self, wire: Wire) -> bytes:
         """For all who come by later: made once."""

@@ -273,13 +273,13 @@ class Reader:
 
     def _pack(self, batch: Batch) -> _Parcel:
         known = None
-        if len(batch.entries) == 1 and len(batch.entries[0].event.value) > _PAGE_BYTES:
+        if batch.events == 1 and batch.size_bytes > _PAGE_BYTES:
             known = self._hub.large_frames.find(self._name(self.cursor, batch.cursor))
         payload = known or batch.frames(self.wire)
-        while len(payload) > 2 * _PAGE_BYTES and len(batch.entries) > 1:
+        while len(payload) > 2 * _PAGE_BYTES and batch.events > 1:
             batch = batch.first_half()  # JSON can be six times as long as the text
             payload = batch.frames(self.wire)
-        return _Parcel(payload, self.cursor, batch.cursor, len(batch.entries), batch.is_last)
+        return _Parcel(payload, self.cursor, batch.cursor, batch.events, batch.is_last)
 
     async def _deliver(self, parcel: _Parcel, outlet: Outlet) -> None:
         self.cursor = parcel.end

@@ -215,7 +215,7 @@ async def test_a_reader_that_does_not_read_holds_little_of_a_block(
 
             # After these, what the edge keeps for all is there: frames, and buffers of its connections to Redis.
             for wire in (SSE_TYPE, NDJSON):
-                await arrive(2 * STREAMS, wire)
+                await arrive(READERS, wire)
             before = edge.rss_bytes
             for wire in (SSE_TYPE, NDJSON):
                 await arrive(READERS, wire)
