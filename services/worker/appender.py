@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Appends of one pipeline. More would only make the first of them wait for the last.
 _MAX_APPENDS = 256
-# Under load, one pipeline a turn; a few may follow each other at once after a calm.
+# Under load, one pipeline a turn; a few may follow each other at once after a calm. At 10,000 chunks a second that
+# makes pipelines of 40 appends; turns of 2 ms make 20, none make 4. A first token does not wait for the turn.
 _TURN_S = 0.004
 _BURST_TURNS = 4
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 1.0
