@@ -4,7 +4,7 @@ Nearly all that an edge reads is one delta that continues what it has. To make a
 costs more than the rest of its way to a reader; so a page does that only when somebody looks inside.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, overload
 
 from shared.events import DELTA_KINDS, LogEntry, json_line, stored
@@ -62,14 +62,18 @@ class DeltaPage(Sequence[LogEntry]):
 
     def end_after(self, position: Position) -> Position | None:
         """Where the page ends if it continues `position` without a hole, in the same attempt; None if it does not."""
-        attempt, offset = position
-        for entry_id, value in zip(self.ids, self.values, strict=True):
-            offset += len(value)
-            if entry_id != b"%d-%d" % (attempt, offset):
+        (attempt, offset), at = position, 0
+        ids, values = self.ids, self.values
+        while at < len(ids):  # nearly always once: a `for` over both would have to build two iterators
+            offset += len(values[at])
+            if ids[at] != b"%d-%d" % (attempt, offset):
                 return None
+            at += 1
         return Position(attempt, offset)
 
-    def data(self) -> list[tuple[bytes, bytes, bytes]]:
-        """Id, kind and text of each entry, the text in JSON."""
+    def formatted(self, frame: Callable[[bytes, bytes, bytes], bytes]) -> bytes:
+        """What `frame` makes of id, kind and text of each entry, the text in JSON."""
+        if len(self.ids) == 1:
+            return frame(self.ids[0], self.kinds[0], json_line(self.values[0].decode()))
         lines = [json_line(value.decode()) for value in self.values]
-        return list(zip(self.ids, self.kinds, lines, strict=True))
+        return b"".join(map(frame, self.ids, self.kinds, lines))

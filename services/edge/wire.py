@@ -45,11 +45,11 @@ class _Sse:
         return b"id: %b\ndata: %b\n\n" % (event_id.encode(), data)
 
     def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
-        frames = [
-            b'id: %b.%b\ndata: {"type":"%b","delta":%b}\n\n' % (entry_id, nonce, kind, line)
-            for entry_id, kind, line in page.data()
-        ]
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+        return page.formatted(
+            lambda entry_id, kind, line: (
+                b'id: %b.%b\ndata: {"type":"%b","delta":%b}\n\n' % (entry_id, nonce, kind, line)
+            )
+        )
 
     def opening(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
@@ -68,11 +68,10 @@ class _Ndjson:
         return b'%b,"event_id":"%b"}\n' % (data[:-1], event_id.encode())
 
     def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
-        return b"".join(
-            [
+        return page.formatted(
+            lambda entry_id, kind, line: (
                 b'{"type":"%b","delta":%b,"event_id":"%b.%b"}\n' % (kind, line, entry_id, nonce)
-                for entry_id, kind, line in page.data()
-            ]
+            )
         )
 
     def opening(self, retry_ms: int) -> bytes:
