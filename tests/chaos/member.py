@@ -33,6 +33,9 @@ class Member:
         self._settings = settings
         self._stack = AsyncExitStack()
         self._starts = 0
+        # Two faults may meet here: the second must neither start a second process nor kill one that has yet to start.
+        self._turn = asyncio.Lock()
+        self._killed: set[int] = set()
         self.service: Service
 
     def __repr__(self) -> str:
@@ -80,13 +83,18 @@ class Member:
         await asyncio.to_thread(self.service.wait_until, self._is_ready)
 
     async def kill(self) -> None:
-        await asyncio.to_thread(self.service.kill)
+        async with self._turn:
+            self._killed.add(self.pid)
+            await asyncio.to_thread(self.service.kill)
 
     async def start(self) -> None:
-        """Start it again, and wait until it is ready."""
-        self._starts = self.service.log.count(_READY)
-        self.service.launch()
-        await self.until_ready()
+        """Start it again, unless somebody has, and wait until it is ready."""
+        async with self._turn:
+            if self.is_running:
+                return
+            self._starts = self.service.log.count(_READY)
+            self.service.launch()
+            await self.until_ready()
 
     def freeze(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -98,7 +106,10 @@ class Member:
             os.kill(self.pid, signal.SIGCONT)
 
     async def terminate(self, *, within_s: float) -> str | None:
-        """SIGTERM, and SIGKILL if that was not enough. Answers what was wrong about the way it went."""
+        """SIGTERM, and SIGKILL if that was not enough. Answers what was wrong about the way it went.
+
+        If another fault kills it before it is through, that was no wrong of its own.
+        """
         process = self.service.process
         process.terminate()
         try:
@@ -106,6 +117,8 @@ class Member:
         except subprocess.TimeoutExpired:
             await self.kill()
             return f"{self.name} did not exit within {within_s} s; its last words: {self.service.log[-600:]!r}"
+        if code == -signal.SIGKILL and process.pid in self._killed:
+            return None
         return f"{self.name} exited with {code}" if code else None
 
     def _is_ready(self) -> bool:

@@ -1,10 +1,14 @@
 """Short random runs in every test run; longer ones with `make chaos SEED=… SECONDS=…`."""
 
+import asyncio
+
 import pytest
 
 from tests.chaos.cluster import Cluster
+from tests.chaos.faults.edges import DrainEdge, KillEdge
 from tests.chaos.nemesis import FAULTS
 from tests.chaos.run import Run
+from tests.support.history import Failed
 
 __all__ = ()
 
@@ -17,6 +21,14 @@ async def test_random_faults_break_no_promise(healed: Cluster, seed: int) -> Non
     await run.rage(seconds=8, faults=list(FAULTS), streams=6)
     verdict = await run.verdict()
     assert verdict.problem is None, f"{verdict.problem}\n{verdict.report}"
+
+
+async def test_two_faults_that_meet_at_one_process(healed: Cluster) -> None:
+    """An edge is killed while it drains: it is started once, and its end is not held against it."""
+    run, edge = Run(healed, seed=4), healed.edges[0]
+    await asyncio.gather(*(fault.strike(run.scene) for fault in (DrainEdge(edge), KillEdge(edge))))
+    assert [record for record in run.history.records if isinstance(record, Failed)] == []
+    assert edge.is_running
 
 
 async def test_a_run_without_a_fault_is_no_success(healed: Cluster) -> None:

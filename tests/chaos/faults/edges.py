@@ -15,8 +15,11 @@ class KillEdge:
     row: ClassVar = "row_16_edge_killed"
     loses: ClassVar = False
 
+    def __init__(self, edge: Member | None = None) -> None:
+        self._edge = edge
+
     async def strike(self, scene: Scene) -> str | None:
-        edge = chosen(scene.chance, [*scene.cluster.edges])
+        edge = self._edge or chosen(scene.chance, [*scene.cluster.edges])
         if edge is None:
             return None
         await edge.kill()
