@@ -15,6 +15,7 @@ from shared.cluster_pipe import ClusterPipe
 from shared.cluster_redirect import Redirect
 from shared.cluster_router import Router
 from shared.cluster_slots import slot_of
+from shared.delta_page import DeltaPage
 from shared.errors import StoreBusy, StoreError, StoreUnavailable
 from shared.events import LogEntry
 from shared.keys import ID_CHARS, Keyspace, bucket_of
@@ -197,7 +198,7 @@ class ClusterTailer:
         if not raw.keys() <= asked.keys():
             raise StoreUnavailable("Redis answered about streams that nobody asked for")
         return {
-            stream_id: log_entries(entries)
+            stream_id: DeltaPage.of(entries) or log_entries(entries)
             for stream_id, entries in raw.items()
             if stream_id in wanted and wanted[stream_id] == asked[stream_id]
         }

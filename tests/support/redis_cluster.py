@@ -19,7 +19,8 @@ __all__ = ("RedisCluster",)
 _SLOTS: Final = 16_384
 _MASTERS: Final = 3
 _NODE_TIMEOUT_MS: Final = 1000
-_REPLICATION: Final = ("--repl-diskless-sync-delay", "0")
+# A replica is named only when its offset has moved, which at first only the master's ping does.
+_REPLICATION: Final = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 _MIGRATE_MS: Final = 2000
 _KEYS_AT_ONCE: Final = 1000
 
