@@ -180,7 +180,10 @@ def test_an_append_of_which_a_failover_kept_the_beginning_goes_on_from_there() -
 def test_whatever_the_store_loses_or_answers_the_log_ends_up_as_produced(
     pieces: list[str], data: st.DataObject
 ) -> None:
-    """A log that loses replies and tails at random holds every byte once, in order, when the writer is done."""
+    """A log that loses replies and tails at random holds every byte once, in order, when the writer is done.
+
+    Faults are the highest draws: Hypothesis likes zeros, and as zeros they made examples of hundreds of appends.
+    """
     writer = new_writer()
     log: list[Event] = []
 
@@ -195,13 +198,13 @@ def test_whatever_the_store_loses_or_answers_the_log_ends_up_as_produced(
             if not writer.has_work:
                 break
             append = writer.next_append()
-            if data.draw(st.integers(0, 9)) == 0:
+            if data.draw(st.integers(0, 9)) == 9:
                 del log[data.draw(st.integers(0, len(log))) :]  # a failover lost the end
             if append.tail != tail():
                 writer.settle(TailMismatch(tail()))
                 continue
             log += append.events
-            is_lost = data.draw(st.integers(0, 4)) == 0
+            is_lost = data.draw(st.integers(0, 4)) == 4
             writer.settle(StoreUnavailable("") if is_lost else Appended(tail(), cancelling=False, bytes=0))
     while writer.has_work:
         append = writer.next_append()
