@@ -102,6 +102,7 @@ async def running(
             finally:
                 if process.returncode is None:
                     process.kill()
+                    await process.wait()
     finally:
         if terminal:
             os.close(master)

@@ -46,6 +46,7 @@ class Child:
                     return
         finally:
             self.kill()
+            await self._reap()
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL once the program's time to stop is over. Returns when the process is gone."""
@@ -66,6 +67,13 @@ class Child:
         """SIGKILL, now."""
         self._unwanted.set()
         self._signal(signal.SIGKILL)
+
+    async def _reap(self) -> None:
+        """A process that was killed, but that nobody waited for, is still running as far as Python knows."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self._process.wait()
 
     async def _run_once(self) -> int:
         process = self._process = await asyncio.create_subprocess_exec(
