@@ -1,9 +1,11 @@
 """A network of a test's own: a namespace at the other end of a virtual cable, which can vanish without a word."""
 
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -23,10 +25,10 @@ class Namespace:
     """
 
     def __init__(self) -> None:
-        unique = f"{os.getpid():x}{secrets.token_hex(2)}"
+        unique = secrets.token_hex(4)
         block = secrets.randbelow(2**15) * 4
         prefix = f"198.{18 + block // 2**16}.{block // 256 % 256}"
-        self.name = f"tailrace-{unique}"
+        self.name = f"tailrace-{os.getpid()}-{unique}"
         self.host, self.peer = f"{prefix}.{block % 256 + 1}", f"{prefix}.{block % 256 + 2}"
         self._cable, self._far_end = f"tra{unique}"[:15], f"trb{unique}"[:15]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -78,6 +80,7 @@ class Namespace:
 
     def _make(self) -> None:
         try:
+            self._take_away_leftovers()
             self._run("ip", "netns", "add", self.name)
             self._run("ip", "link", "add", self._cable, "type", "veth", "peer", self._far_end, "netns", self.name)
             self._run("ip", "addr", "add", f"{self.host}/30", "dev", self._cable)
@@ -90,6 +93,13 @@ class Namespace:
         except subprocess.CalledProcessError as error:
             said = error.stderr.decode(errors="replace").strip()
             raise NamespaceMissing(f"network namespaces cannot be made here: {said}") from error
+
+    def _take_away_leftovers(self) -> None:
+        """A test run that was killed has left its own: its process is gone, and so is any use for them."""
+        listed = subprocess.run(["ip", "netns", "list"], capture_output=True, check=True, timeout=_COMMAND_S, text=True)
+        for name, owner in re.findall(r"^(tailrace-(\d+)-[0-9a-f]{8})\b", listed.stdout, re.MULTILINE):
+            if not Path("/proc", owner).exists():
+                self._run("ip", "netns", "del", name)
 
     def _run(self, *command: str) -> None:
         subprocess.run(command, capture_output=True, check=True, timeout=_COMMAND_S)
