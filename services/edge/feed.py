@@ -33,6 +33,7 @@ class Follower(Protocol):
 
     wire: Wire
     cursor: EventId
+    direct: int  # see `Recipient`
 
     def write(self, chunked: bytes) -> None:
         """Hand a ready chunk to the transport now. Only called while the follower is live."""

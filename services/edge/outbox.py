@@ -5,7 +5,8 @@ and a reader on this machine that has caught up has to be woken each time.
 """
 
 import logging
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Collection
 from typing import Protocol
 
 __all__ = ("Outbox", "Recipient")
@@ -14,10 +15,15 @@ logger = logging.getLogger(__name__)
 
 
 class Recipient(Protocol):
-    """Whoever takes a ready chunk now, and can be given up."""
+    """Whoever takes a ready chunk now, and can be given up.
 
-    @property
-    def write(self) -> Callable[[bytes], None]: ...
+    `direct` is the socket while nothing waits in front of it, so that a chunk may go there without asking; else -1, and
+    `write` decides.
+    """
+
+    direct: int
+
+    def write(self, chunked: bytes) -> None: ...
 
     def disconnect(self) -> None: ...
 
@@ -38,8 +44,16 @@ class Outbox:
         chunks, self._chunks = self._chunks, []
         for chunked, recipients in chunks:
             for recipient in recipients:
+                rest = chunked
+                if recipient.direct >= 0:
+                    try:
+                        rest = chunked[os.write(recipient.direct, chunked) :]
+                    except OSError:
+                        rest = chunked  # full, or broken: that is for its transport to find out
+                    if not rest:
+                        continue
                 try:
-                    recipient.write(chunked)
+                    recipient.write(rest)
                 except Exception:  # whatever is wrong with one connection must not cost the others this chunk
                     logger.exception("a reader could not be written to: %r", recipient)
                     recipient.disconnect()

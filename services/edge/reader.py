@@ -8,7 +8,6 @@ directly.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,10 +72,10 @@ class Reader:
         "_stream_id",
         "_waiter",
         "cursor",
+        "direct",
         "expires_at",
         "is_leaving",
         "wire",
-        "write",
     )
 
     def __init__(
@@ -85,8 +84,7 @@ class Reader:
         """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
         self.wire = wire
         self.cursor = cursor
-        # What the feed calls for every event: the outlet's own, with nothing in between.
-        self.write: Callable[[bytes], None] = _nowhere
+        self.direct = -1
         self.is_leaving = False
         self.expires_at = hub.expiry()
         self._hub = hub
@@ -114,8 +112,6 @@ class Reader:
     async def run(self, outlet: Outlet) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
         self._outlet = outlet
-        if self._is_connected:
-            self.write = outlet.write
         self._hub.attach(self)
         try:
             if self._feed is not None:
@@ -138,6 +134,10 @@ class Reader:
 
     # What the feed, the hub and the protocol call; never blocks.
 
+    def write(self, chunked: bytes) -> None:
+        if self._outlet is not None and self._is_connected:
+            self.direct = self._outlet.write(chunked)
+
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
         if self._feed is not None and self._feed.is_live(self):
@@ -148,6 +148,7 @@ class Reader:
 
     def stall(self) -> None:
         """The transport's buffer is full, or the peer is gone: stop writing until it has drained."""
+        self.direct = -1
         if self._feed is not None:
             self._feed.leave(self)
         self.wake()
@@ -155,7 +156,7 @@ class Reader:
     def disconnect(self) -> None:
         """The peer has gone, or is given up."""
         self._is_connected = False
-        self.write = _nowhere
+        self.direct = -1
         self.wake()
 
     def abort(self) -> None:
@@ -225,6 +226,7 @@ class Reader:
         if feed is None or self._has_to_do:
             return
         if outlet.can_write:
+            self.direct = -1  # what has been sent so far may still be on its way
             feed.join(self)
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -385,7 +387,3 @@ class Reader:
             return
         finally:
             self._waiter = None
-
-
-def _nowhere(_chunked: bytes) -> None:
-    """Where a reader is written that has not begun yet, or is gone."""

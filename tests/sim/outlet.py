@@ -48,10 +48,11 @@ class SimOutlet:
         await self.ready()
         self._put(payload)
 
-    def write(self, chunked: bytes) -> None:
+    def write(self, chunked: bytes) -> int:
         if not self.is_lost:
             size, _, rest = chunked.partition(b"\r\n")
             self._put(rest[: int(size, 16)])
+        return -1
 
     async def end(self) -> None:
         self._put(END)

@@ -26,6 +26,7 @@ class Listener:
     wire: Wire = SSE
     raw: bytes = b""
     woken: int = 0
+    direct: int = -1
     is_connected: bool = True
     stalls: Feed | None = None
     fails: bool = False
