@@ -8,6 +8,7 @@ from functools import cache
 from typing import NoReturn, cast
 
 import pytest
+from hypothesis import settings
 
 from shared.keys import Keyspace
 from shared.memory_store import MemoryStore
@@ -20,6 +21,10 @@ from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMis
 __all__ = ()
 
 REQUIRE_ALL = "TAILRACE_REQUIRE_ALL"
+
+# An example that takes long on a busy machine is no defect; a test that hangs has its own timeout.
+settings.register_profile("tailrace", deadline=None)
+settings.load_profile("tailrace")
 
 
 def missing(reason: str) -> NoReturn:
