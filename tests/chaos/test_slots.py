@@ -22,8 +22,11 @@ _SLACK_S = 2.0
 
 
 async def test_row_24_slot_of_a_live_bucket_moved() -> None:
-    """Nothing is lost, nobody is reset, and it goes on within 3 s, though a slot on its way takes no appends."""
-    async with started(buckets=3) as cluster:
+    """Nothing is lost, nobody is reset, and it goes on within 3 s, though a slot on its way takes no appends.
+
+    Nor does it take heartbeats, so leases have their default length here.
+    """
+    async with started(buckets=3, lease_s=10, heartbeat_s=3) as cluster:
         verdict = await strike(cluster, MoveSlot(times=6, per_key_s=0.01), seconds=8, stall_s=3)
     assert verdict.report.outcomes == {"done": verdict.report.readers}
     assert verdict.report.resets == verdict.report.gaps == 0

@@ -1,7 +1,8 @@
 """Addresses, slots and redirections of a cluster, without one."""
 
-from typing import Any
+from typing import Any, cast
 
+import hiredis
 import pytest
 from redis.exceptions import ResponseError
 
@@ -64,9 +65,10 @@ def test_a_queue_needs_another_redis_than_a_cluster() -> None:
         ("MEMORY USAGE", BUCKET, "SAMPLES", 0),
         ("EXISTS", BUCKET.encode()),
         ("hgetall", "{3f}"),
+        cast("Any", hiredis).pack_command(("FCALL", "append", 2, BUCKET, "other", "x")),
     ],
 )
-def test_the_slot_of_a_command_is_that_of_its_first_key(command: tuple[Any, ...]) -> None:
+def test_the_slot_of_a_command_is_that_of_its_first_key(command: tuple[Any, ...] | bytes) -> None:
     assert slot_of(command) == slot_of(("GET", "3f"))
 
 
