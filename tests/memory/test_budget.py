@@ -1,6 +1,7 @@
 """Who goes when memory is short, who never does, and what is counted."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -235,7 +236,7 @@ async def test_tombstones_of_deleted_streams_are_bounded(store: RedisStore) -> N
         standing.append(round(await store.client.pttl(store.keys.tombstone(stream_id)) / 1000))
     assert standing[:7] == pytest.approx([86_400] * 7, rel=0.01)
     assert standing[-1] == pytest.approx(1024 * 600 / 200, rel=0.01)
-    assert standing == sorted(standing, reverse=True)
+    assert all(later <= earlier + 0.1 for earlier, later in pairwise(standing))
 
 
 async def test_admission_counts_what_it_let_in(any_store: Store) -> None:
