@@ -51,9 +51,10 @@ class StreamProtocol(HttpToolsProtocol):
     @property
     def descriptor(self) -> int:
         """The socket, for writing to it past the transport until `is_lost`; -1 if that cannot be, because of TLS."""
-        if self.transport.get_extra_info("sslcontext") is not None:
+        found = self.transport.get_extra_info("socket")
+        if found is None or self.transport.get_extra_info("sslcontext") is not None:
             return -1
-        descriptor: int = self.transport.get_extra_info("socket").fileno()
+        descriptor: int = found.fileno()
         return descriptor
 
     def watch(self, on_stall: Callable[[], None] | None) -> None:
