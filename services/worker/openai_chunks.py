@@ -29,7 +29,7 @@ _KINDS: Final = {"reasoning_content": "reasoning", "reasoning": "reasoning", "co
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_TOKENS: Final = 2**53 - 1
 
-# A lesson costs three chunks: a few are free, each other one has to be earned.
+# A lesson costs 5 µs, what three cuts save: a few are free, each other one has to be earned.
 _LESSONS: Final = 8
 _CHUNKS_A_LESSON: Final = 8
 

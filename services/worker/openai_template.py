@@ -1,8 +1,8 @@
 """The chunk of which one text is left open: what most providers send over and over, changing nothing but the text.
 
-Comparing a chunk with the last one and cutting out its text costs a third of parsing it. A template is only believed
-after the parser has read it with another text in its place and found exactly that text; what holds a quote, a
-backslash or anything unprintable is left to the parser.
+Comparing a chunk with the last one and cutting out its text costs 1.6 µs, and parsing it 3.1. A template is only
+believed after the parser has read it with another text in its place and found exactly that text; what holds a quote,
+a backslash or anything unprintable is left to the parser.
 """
 
 from collections.abc import Callable
