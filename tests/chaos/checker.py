@@ -157,7 +157,7 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
             script = script_from(record.script)
             oracle = Oracle(script, asked.get(script.key, 1))
             gone = record.stream in removed
-            known[record.stream] = Known(log, oracle, created_ns=record.at_ns, may_be_gone=gone, lossy=lossy)
+            known[record.stream] = Known(log, oracle, asked_ns=record.asked_ns, may_be_gone=gone, lossy=lossy)
     for each in known.values():
         each.others = [other.oracle for other in known.values() if other is not each]
     return known

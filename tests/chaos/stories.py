@@ -78,7 +78,7 @@ def good_story() -> Story:
 
 
 def _continued(story: Story) -> None:
-    story.records.append(Created(0, "s1", script_fields(CONTINUED), "continue"))
+    story.records.append(Created(0, 0, "s1", script_fields(CONTINUED), "continue"))
     texts = [piece(CONTINUED.key, k, 0) for k in range(CONTINUED.chunks)]
     first = _entries(1, 0, texts[:7])
     keep = first[4][1]
@@ -100,7 +100,7 @@ def _continued(story: Story) -> None:
 
 
 def _restarted(story: Story) -> None:
-    story.records.append(Created(0, "s2", script_fields(RESTARTED), "restart"))
+    story.records.append(Created(0, 0, "s2", script_fields(RESTARTED), "restart"))
     first = _entries(1, 0, [piece(RESTARTED.key, k, 0) for k in range(4)])
     second = _ended(_entries(2, 0, [piece(RESTARTED.key, k, 1) for k in range(RESTARTED.chunks)]))
     story.open("witness", "s2")

@@ -296,11 +296,11 @@ def gone_before_the_failover_that_took_it(story: Story) -> None:
     stream_lost_by_the_store(story)
 
 
-def lost_though_created_after_the_failover(story: Story) -> None:
+def lost_though_asked_for_after_the_failover(story: Story) -> None:
     failover(story, 1, 3)
     stream_lost_by_the_store(story)
     created = next(i for i, r in enumerate(story.records) if isinstance(r, Created) and r.stream == "s1")
-    story.change(created, at_ns=20 * _S)
+    story.change(created, at_ns=20 * _S, asked_ns=19 * _S)
 
 
 def end_lost_long_after_it_was_read(story: Story) -> None:
@@ -409,7 +409,7 @@ BROKEN: list[tuple[Breakage, int]] = [
     (stream_lost_by_the_store, 6),
     (gone_between_two_failovers, 6),
     (gone_before_the_failover_that_took_it, 6),
-    (lost_though_created_after_the_failover, 6),
+    (lost_though_asked_for_after_the_failover, 6),
     (end_lost_long_after_it_was_read, 6),
     (end_lost_long_before_it_was_read, 6),
     (gap_told_for_no_reason, 6),
@@ -494,8 +494,20 @@ def test_what_a_failover_may_have_taken(strikes: list[tuple[int, int]], is_there
     lossy = [Struck(over * _S, "row_07", took_effect=True, loses=True, began_ns=began * _S) for began, over in strikes]
     log = logged(good_story(), "s1")
     final = FinalLog(log if is_there else replace(log, status=""))
-    known = Known(final, Oracle(CONTINUED, 2), created_ns=10 * _S, lossy=lossy)
+    known = Known(final, Oracle(CONTINUED, 2), asked_ns=10 * _S, lossy=lossy)
     assert known.may_be_lost_at(50 * _S) is may_be
+
+
+@pytest.mark.parametrize(("asked_s", "may_be"), [(2, True), (4, False)])
+def test_a_stream_that_a_failover_met_while_it_was_made_may_be_lost(asked_s: int, may_be: bool) -> None:
+    """The old master had made it and the new one had not; the answer came when all was over."""
+    story = good_story()
+    failover(story, 1, 3)
+    stream_lost_by_the_store(story)
+    created = next(i for i, r in enumerate(story.records) if isinstance(r, Created) and r.stream == "s1")
+    story.change(created, at_ns=5 * _S, asked_ns=asked_s * _S)
+    said = [violation.said for violation in check(story.records).violations]
+    assert ("the stream is gone, and nobody took it away" in said) is not may_be
 
 
 def test_loss_that_is_told_is_no_violation() -> None:

@@ -25,7 +25,7 @@ class Known:
     log: FinalLog
     oracle: Oracle
     others: Sequence[Oracle] = ()
-    created_ns: int = 0
+    asked_ns: int = 0
     may_be_gone: bool = False
     lossy: Sequence[Struck] = ()
     names: dict[str, tuple[tuple[str, ...], Received]] = field(default_factory=dict)
@@ -41,8 +41,8 @@ class Known:
         return any(each.began_ns <= at_ns for each in self.takers())
 
     def takers(self) -> Sequence[Struck]:
-        """The failovers that can have taken a whole stream: it was there when they were over, or never came to be."""
-        return [each for each in self.lossy if each.at_ns >= self.created_ns]
+        """The failovers that can have taken a whole stream: it may have been made before they were over."""
+        return [each for each in self.lossy if each.at_ns >= self.asked_ns]
 
     def may_lose_what_was_read_at(self, at_ns: int) -> bool:
         """Whether a failover can have taken what a reader was sent then: it was not yet replicated, or came late."""

@@ -60,6 +60,7 @@ class Workload:
         """Ask until some edge says yes. The key makes that one stream, however often it is asked."""
         headers = {"idempotency-key": script.key}
         while True:
+            asked_ns = self._history.now()
             created = await self._try_to_create(request_body(script, policy), headers)
             if created is not None:
                 break
@@ -68,7 +69,7 @@ class Workload:
         if stream_id not in self.streams:
             self.streams.append(stream_id)
             fields = {name: value for name, value in asdict(script).items() if name != "fault"}
-            self._history.add(Created(self._history.now(), stream_id, fields, policy or ""))
+            self._history.add(Created(self._history.now(), asked_ns, stream_id, fields, policy or ""))
         return stream_id
 
     def add_readers(self, stream_id: str, count: int, **manner: float) -> Sequence[ChaosReader]:

@@ -66,27 +66,28 @@ class _World:
     async def _make(self, plan: StreamPlan) -> None:
         """Create a stream and send its readers."""
         await asyncio.sleep(plan.at_s)
-        stream_id = await self._created(plan)
+        stream_id, asked_ns = await self._created(plan)
         self._all.streams.append(stream_id)
         fields = {"key": plan.script.key, "chunks": plan.script.chunks, "vary": True}
-        self._history.add(Created(self._history.now(), stream_id, fields, plan.policy or ""))
+        self._history.add(Created(self._history.now(), asked_ns, stream_id, fields, plan.policy or ""))
         for number in range(plan.readers):
             client = self._client(stream_id, number)
             self._clients.append(self._loop.create_task(client.run()))
 
-    async def _created(self, plan: StreamPlan) -> str:
-        """Ask as a client would: again and again with the same key, until somebody says yes."""
+    async def _created(self, plan: StreamPlan) -> tuple[str, int]:
+        """Ask as a client would, again and again with one key, until somebody says yes: the id, and when asked."""
         script = plan.script
         wanted = CreateStream.model_validate(
             {"model": "scripted", "messages": script.messages(), "on_interruption": plan.policy}
         )
         chance = self._all.own_chance()
         while True:
+            asked_ns = self._history.now()
             with contextlib.suppress(StoreError, MemoryPressure, Draining, TimeoutError, IndexError):
                 streams = chance.choice(self._all.open_edges()).streams
                 async with asyncio.timeout(2):
                     made = await streams.create(CALLER, wanted, raw=script.key.encode(), idempotency_key=script.key)
-                return made.id
+                return made.id, asked_ns
             await asyncio.sleep(0.1)
 
     def _client(self, stream_id: str, number: int) -> SimClient:

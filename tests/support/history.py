@@ -35,9 +35,13 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A stream was asked for. `script` is what its provider plays, as the fields of a `Script`."""
+    """A stream was made. `script` is what its provider plays, as the fields of a `Script`.
+
+    Redis had it at some moment between `asked_ns`, when the call began that was answered, and `at_ns`.
+    """
 
     at_ns: int
+    asked_ns: int
     stream: str
     script: Fields
     policy: str = ""
