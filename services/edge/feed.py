@@ -11,6 +11,7 @@ from typing import Protocol
 
 from services.edge.batch import Batch
 from services.edge.outbox import Outbox
+from services.edge.protocol import DirectSend
 from services.edge.wire import Wire
 from shared.delta_page import DeltaPage
 from shared.events import LogEntry
@@ -33,7 +34,7 @@ class Follower(Protocol):
 
     wire: Wire
     cursor: EventId
-    direct: int  # see `Recipient`
+    direct_send: DirectSend | None  # see `Recipient`
 
     def write(self, chunked: bytes) -> None:
         """Hand a ready chunk to the transport now. Only called while the follower is live."""

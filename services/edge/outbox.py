@@ -5,9 +5,10 @@ and a reader on this machine that has caught up has to be woken each time.
 """
 
 import logging
-import os
 from collections.abc import Collection
 from typing import Protocol
+
+from services.edge.protocol import DirectSend
 
 __all__ = ("Outbox", "Recipient")
 
@@ -17,11 +18,11 @@ logger = logging.getLogger(__name__)
 class Recipient(Protocol):
     """Whoever takes a ready chunk now, and can be given up.
 
-    `direct` is the socket while nothing waits in front of it, so that a chunk may go there without asking; else -1, and
-    `write` decides.
+    `direct_send` is the socket's own while nothing waits in front of it, so that a chunk may go there without asking;
+    else `write` decides.
     """
 
-    direct: int
+    direct_send: DirectSend | None
 
     def write(self, chunked: bytes) -> None: ...
 
@@ -43,17 +44,22 @@ class Outbox:
     def flush(self) -> None:
         chunks, self._chunks = self._chunks, []
         for chunked, recipients in chunks:
+            size = len(chunked)
             for recipient in recipients:
-                rest = chunked
-                if recipient.direct >= 0:
+                sent, direct_send = 0, recipient.direct_send
+                if direct_send is not None:
                     try:
-                        rest = chunked[os.write(recipient.direct, chunked) :]
+                        sent = direct_send(chunked)
                     except OSError:
-                        rest = chunked  # full, or broken: that is for its transport to find out
-                    if not rest:
+                        sent = 0  # full, or broken: that is for its transport to find out
+                    if sent == size:
                         continue
-                try:
-                    recipient.write(rest)
-                except Exception:  # whatever is wrong with one connection must not cost the others this chunk
-                    logger.exception("a reader could not be written to: %r", recipient)
-                    recipient.disconnect()
+                _write(recipient, chunked[sent:])
+
+
+def _write(recipient: Recipient, rest: bytes) -> None:
+    try:
+        recipient.write(rest)
+    except Exception:  # whatever is wrong with one connection must not cost the others this chunk
+        logger.exception("a reader could not be written to: %r", recipient)
+        recipient.disconnect()

@@ -5,13 +5,12 @@ serve the same cursors and run the same tests.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from services.edge.protocol import CONNECTION_EXTENSION, Headers, StreamProtocol
+from services.edge.protocol import CONNECTION_EXTENSION, DirectSend, Headers, StreamProtocol
 from services.edge.wire import chunk
 
 __all__ = ("AsgiOutlet", "Disconnected", "Headers", "Outlet", "SlowReader", "TransportOutlet", "outlet_for")
@@ -45,10 +44,10 @@ class Outlet(Protocol):
         """Wait for room, then write. Raises `Disconnected`."""
         ...
 
-    def write(self, chunked: bytes) -> int:
+    def write(self, chunked: bytes) -> DirectSend | None:
         """Hand over a ready HTTP chunk without waiting, if `can_write`. To a lost peer it goes nowhere.
 
-        Answers the socket if all of it went there, so that the next chunk may go there without asking; else -1.
+        Answers the socket's `send` if all of it went there, so that the next chunk may go there without asking.
         """
         ...
 
@@ -91,7 +90,7 @@ class AsgiOutlet:
     async def send(self, payload: bytes) -> None:
         await self._deliver({"type": "http.response.body", "body": payload, "more_body": True})
 
-    def write(self, chunked: bytes) -> int:
+    def write(self, chunked: bytes) -> DirectSend | None:
         raise RuntimeError("an ASGI outlet cannot write without waiting")
 
     async def end(self) -> None:
@@ -123,7 +122,7 @@ class AsgiOutlet:
 class TransportOutlet:
     """Writes to the connection's transport, with the server's own response around it."""
 
-    __slots__ = ("_connection", "_corked", "_descriptor", "_send", "_timeout_s", "_transport")
+    __slots__ = ("_connection", "_corked", "_direct_send", "_send", "_timeout_s", "_transport")
 
     can_write = True
 
@@ -132,7 +131,7 @@ class TransportOutlet:
     ) -> None:
         self._connection = connection
         self._transport = connection.transport
-        self._descriptor = connection.descriptor
+        self._direct_send = connection.direct_send
         self._send = send
         self._timeout_s = timeout_s
         self._corked = b""
@@ -157,26 +156,27 @@ class TransportOutlet:
         await self.ready()
         self.write(chunk(payload))
 
-    def write(self, chunked: bytes) -> int:
+    def write(self, chunked: bytes) -> DirectSend | None:
         if self._connection.is_lost:
-            return -1
+            return None
         if self._corked:
             self._corked += chunked
             if len(self._corked) < _CORKED_BYTES:
-                return -1
+                return None
             chunked, self._corked = self._corked, b""
         # What the transport would do at the end of the loop's turn, without its queue. It has the rest, the errors, and
         # everything while its buffer holds what has to go first.
-        if self._descriptor >= 0 and not self._transport.get_write_buffer_size():
+        direct_send = self._direct_send
+        if direct_send is not None and not self._transport.get_write_buffer_size():
             try:
-                sent = os.write(self._descriptor, chunked)
+                sent = direct_send(chunked)
             except OSError:
                 sent = 0
             if sent == len(chunked):
-                return self._descriptor
+                return direct_send
             chunked = chunked[sent:]
         self._transport.write(chunked)
-        return -1
+        return None
 
     async def end(self) -> None:
         self._uncork()

@@ -5,6 +5,7 @@ bounded size: uvicorn by itself waits for ever for the end of a head, and keeps 
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from shared.events import json_line
 
-__all__ = ("CONNECTION_EXTENSION", "Headers", "StreamProtocol")
+__all__ = ("CONNECTION_EXTENSION", "DirectSend", "Headers", "StreamProtocol")
 
 CONNECTION_EXTENSION: Final = "tailrace.connection"
 
@@ -27,19 +28,22 @@ _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 _CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
 
 Headers = list[tuple[bytes, bytes]]
+# Like `socket.send`: takes what there is room for, answers how much that was, raises `OSError`.
+DirectSend = Callable[[bytes], int]
 
 
 class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
 
     # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
-    __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "_responding", "is_lost")
+    __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "_responding", "_socket", "is_lost")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._on_stall: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._responding: RequestResponseCycle | None = None
+        self._socket: socket.SocketType | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self.is_lost = False
@@ -49,13 +53,18 @@ class StreamProtocol(HttpToolsProtocol):
         return not self.flow.write_paused
 
     @property
-    def descriptor(self) -> int:
-        """The socket, for writing to it past the transport until `is_lost`; -1 if that cannot be, because of TLS."""
-        found = self.transport.get_extra_info("socket")
-        if found is None or self.transport.get_extra_info("sslcontext") is not None:
-            return -1
-        descriptor: int = found.fileno()
-        return descriptor
+    def direct_send(self) -> DirectSend | None:
+        """`send` of the connection's socket, past the transport; None if that cannot be, because of TLS.
+
+        Once `is_lost` it fails with `OSError`, also when the kernel has given the descriptor to somebody else.
+        """
+        if self._socket is None and not self.is_lost:
+            found = self.transport.get_extra_info("socket")
+            if found is None or self.transport.get_extra_info("sslcontext") is not None:
+                return None
+            # Not a copy of the descriptor: a copy would keep the connection open when the transport has closed it.
+            self._socket = socket.SocketType(found.family, found.type, found.proto, found.fileno())
+        return self._socket.send if self._socket is not None else None
 
     def watch(self, on_stall: Callable[[], None] | None) -> None:
         """Call `on_stall` when the write buffer passes its high-water mark, and when the connection is lost.
@@ -132,6 +141,8 @@ class StreamProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        if self._socket is not None:
+            self._socket.detach()  # the transport closes it, after this
         self._forget_head()
         super().connection_lost(exc)
         if self._on_stall is not None:

@@ -16,6 +16,7 @@ from services.edge.batch import Batch
 from services.edge.feed import Feed
 from services.edge.large_frames import FrameName
 from services.edge.outlet import Disconnected, Outlet
+from services.edge.protocol import DirectSend
 from services.edge.resume import Deliver, Gap, UpToDate, Vanished, step
 from services.edge.wire import Wire
 from shared.errors import StoreError
@@ -72,7 +73,7 @@ class Reader:
         "_stream_id",
         "_waiter",
         "cursor",
-        "direct",
+        "direct_send",
         "expires_at",
         "is_leaving",
         "wire",
@@ -84,7 +85,7 @@ class Reader:
         """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
         self.wire = wire
         self.cursor = cursor
-        self.direct = -1
+        self.direct_send: DirectSend | None = None
         self.is_leaving = False
         self.expires_at = hub.expiry()
         self._hub = hub
@@ -136,7 +137,7 @@ class Reader:
 
     def write(self, chunked: bytes) -> None:
         if self._outlet is not None and self._is_connected:
-            self.direct = self._outlet.write(chunked)
+            self.direct_send = self._outlet.write(chunked)
 
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
@@ -148,7 +149,7 @@ class Reader:
 
     def stall(self) -> None:
         """The transport's buffer is full, or the peer is gone: stop writing until it has drained."""
-        self.direct = -1
+        self.direct_send = None
         if self._feed is not None:
             self._feed.leave(self)
         self.wake()
@@ -156,7 +157,7 @@ class Reader:
     def disconnect(self) -> None:
         """The peer has gone, or is given up."""
         self._is_connected = False
-        self.direct = -1
+        self.direct_send = None
         self.wake()
 
     def abort(self) -> None:
@@ -226,7 +227,7 @@ class Reader:
         if feed is None or self._has_to_do:
             return
         if outlet.can_write:
-            self.direct = -1  # what has been sent so far may still be on its way
+            self.direct_send = None  # what has been sent so far may still be on its way
             feed.join(self)
         self._waiter = asyncio.get_running_loop().create_future()
         try:

@@ -53,10 +53,9 @@ class Page:
         await self.ready()
         self.raw += payload
 
-    def write(self, chunked: bytes) -> int:
+    def write(self, chunked: bytes) -> None:
         size, _, rest = chunked.partition(b"\r\n")
         self.raw += rest[: int(size, 16)]
-        return -1
 
     async def end(self) -> None:
         self.is_complete = True

@@ -48,11 +48,10 @@ class SimOutlet:
         await self.ready()
         self._put(payload)
 
-    def write(self, chunked: bytes) -> int:
+    def write(self, chunked: bytes) -> None:
         if not self.is_lost:
             size, _, rest = chunked.partition(b"\r\n")
             self._put(rest[: int(size, 16)])
-        return -1
 
     async def end(self) -> None:
         self._put(END)

@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from services.edge.outlet import TransportOutlet
+from services.edge.protocol import DirectSend, StreamProtocol
 
 __all__ = ()
 
@@ -24,13 +27,16 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        found = transport.get_extra_info("socket")
+        self._socket = socket.SocketType(found.family, found.type, found.proto, found.fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        self._socket.detach()
 
     @property
-    def descriptor(self) -> int:
-        return -1 if self._is_tls else int(self.transport.get_extra_info("socket").fileno())
+    def direct_send(self) -> DirectSend | None:
+        return None if self._is_tls else self._socket.send
 
     def watch(self, on_stall: Callable[[], None] | None) -> None:
         """Nobody looks for a stall here."""
@@ -101,3 +107,29 @@ async def test_a_broken_connection_is_found_by_its_transport_and_then_left_alone
                 made.write(CHUNKS[1])
                 await asyncio.sleep(0)
         made.write(CHUNKS[2])
+
+
+async def test_a_send_that_outlives_its_connection_reaches_nobody() -> None:
+    """The kernel gives a descriptor to the next who asks: what is left of a reader must never be written to them."""
+    config = uvicorn.Config(_no_app, ws="none", lifespan="off", log_config=None)
+    config.load()
+    protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
+    ours, theirs = socket.socketpair()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
+    send, descriptor = protocol.direct_send, ours.fileno()
+    assert send is not None
+    assert send(b"mine") == len(theirs.recv(64))
+
+    protocol.transport.abort()
+    await protocol.lost()
+    others = [end for _ in range(16) for end in socket.socketpair()]
+    assert descriptor in {end.fileno() for end in others}
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        send(b"mine")
+
+    for end in (theirs, *others):
+        end.close()
+
+
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError(scope)

@@ -6,6 +6,7 @@ import pytest
 
 from services.edge.batch import Batch
 from services.edge.feed import Diverged, Feed
+from services.edge.protocol import DirectSend
 from services.edge.wire import NDJSON, SSE, Wire
 from shared.delta_page import DeltaPage
 from shared.events import Event, LogEntry, delta, done, fence
@@ -26,7 +27,7 @@ class Listener:
     wire: Wire = SSE
     raw: bytes = b""
     woken: int = 0
-    direct: int = -1
+    direct_send: DirectSend | None = None
     is_connected: bool = True
     stalls: Feed | None = None
     fails: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from services.edge.outbox import Outbox
+from services.edge.protocol import DirectSend
 
 __all__ = ()
 
@@ -17,7 +18,7 @@ Pair = tuple[socket.socket, socket.socket]
 class Listener:
     """A recipient with or without a socket of its own."""
 
-    direct: int = -1
+    direct_send: DirectSend | None = None
     asked: bytes = b""
     fails: bool = False
     is_connected: bool = True
@@ -25,7 +26,7 @@ class Listener:
     def write(self, chunked: bytes) -> None:
         if self.fails:
             raise RuntimeError("the transport is closed")
-        self.direct = -1
+        self.direct_send = None
         self.asked += chunked
 
     def disconnect(self) -> None:
@@ -60,15 +61,15 @@ def received(theirs: socket.socket) -> bytes:
 
 
 def test_a_socket_that_nothing_waits_for_is_written_to_and_nobody_asked(pair: Pair) -> None:
-    direct, other = Listener(pair[0].fileno()), Listener()
+    direct, other = Listener(pair[0].send), Listener()
     sent(direct, other)
     assert received(pair[1]) == b"news"
-    assert (direct.asked, direct.direct, other.asked) == (b"", pair[0].fileno(), b"news")
+    assert (direct.asked, direct.direct_send, other.asked) == (b"", pair[0].send, b"news")
 
 
 def test_what_a_full_socket_does_not_take_goes_to_the_recipient(pair: Pair) -> None:
-    direct, size = Listener(pair[0].fileno()), 0
-    while direct.direct >= 0:
+    direct, size = Listener(pair[0].send), 0
+    while direct.direct_send is not None:
         sent(direct, chunked=b"x" * 5_000)
         size += 5_000
     taken = received(pair[1])
@@ -79,7 +80,7 @@ def test_what_a_full_socket_does_not_take_goes_to_the_recipient(pair: Pair) -> N
 
 
 def test_a_broken_socket_is_the_recipients_to_find_out(pair: Pair) -> None:
-    direct = Listener(pair[0].fileno())
+    direct = Listener(pair[0].send)
     pair[1].close()
     sent(direct)
     assert direct.asked == b"news"
