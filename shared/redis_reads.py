@@ -16,8 +16,9 @@ from shared.store import Snapshot
 
 __all__ = ("Answer", "LogRead", "RedisReads")
 
-# A page can hold a quarter of a megabyte, and the replies of a batch are held until the last one has come.
-_MOST_READS: Final = 64
+# A page ends with the block that passes a quarter of a megabyte, so it can hold five quarters; and the replies of a batch
+# are held until the last one has come.
+_MOST_READS: Final = 16
 
 
 class LogRead(NamedTuple):

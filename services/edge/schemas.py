@@ -91,6 +91,7 @@ class StreamState(BaseModel):
     attempt: int
     position: str | None = Field(examples=["1-345.9f2c01ab"])
     content: list[dict[str, Any]] | None = Field(None, description="Parts so far; left out of listings.")
+    trimmed_units: int = Field(0, description="Bytes of text that the beginning of the content lacks, lost to a limit.")
     usage: dict[str, Any] | None
     finish_reason: str | None
     error: dict[str, Any] | None

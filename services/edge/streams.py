@@ -255,6 +255,7 @@ def _state(meta: Meta, content: Content | None) -> Mapping[str, Any]:
         "attempt": meta.attempt,
         "position": str(meta.lineage.event_id(meta.tail)) if meta.attempt else None,
         "content": content.parts() if content else None,
+        "trimmed_units": meta.trimmed,
         "usage": meta.usage,
         "finish_reason": meta.finish_reason or None,
         "error": meta.error,

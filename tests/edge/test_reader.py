@@ -196,17 +196,25 @@ async def test_a_reader_that_has_to_start_over_is_kept_warm_while_the_store_is_d
     assert (page.history.resets, page.history.text(), page.is_complete) == (["new_attempt"], "new", True)
 
 
+LONG = "".join(letter * 500 for letter in "abcdefgh")
+
+
+async def trimmed_stream(store: MemoryStore) -> str:
+    """A finished stream of which the beginning is gone: what is left of `LONG`."""
+    stream_id, tail = await begin(store), 0
+    for start in range(0, len(LONG), 500):
+        tail = await write(store, stream_id, LONG[start : start + 500], tail=tail)
+        await store.compact([Compact(stream_id, nonce(1), block_bytes=1_000, max_bytes=2_500)])
+    await append(store, stream_id, [events.done("stop")], tail=tail)
+    assert (await snapshot_of(store, stream_id)).meta.trimmed > 0
+    return stream_id
+
+
 async def test_who_starts_over_in_a_trimmed_log_is_told_the_gap() -> None:
     """A reset with the parts that are left would pass them off as the whole message."""
     store, page = MemoryStore(), Page()
-    stream_id, tail = await begin(store), 0
-    for letter in "abcdefgh":
-        tail = await write(store, stream_id, letter * 500, tail=tail)
-        await store.compact([Compact(stream_id, nonce(1), block_bytes=1_000, max_bytes=2_500)])
-    await append(store, stream_id, [events.done("stop")], tail=tail)
-    snapshot = await snapshot_of(store, stream_id)
+    snapshot = await snapshot_of(store, await trimmed_stream(store))
     trimmed = snapshot.meta.trimmed
-    assert trimmed > 0
     lost = EventId(Position(1, 500), "ffffffff")
     async with running_hub(store) as hub, asyncio.timeout(10):
         await reader_of(hub, snapshot, lost).run(page)
@@ -214,8 +222,17 @@ async def test_who_starts_over_in_a_trimmed_log_is_told_the_gap() -> None:
     assert told[0] == (None, {"type": "reset", "reason": "log_lost", "parts": []})
     assert told[1] == (str(at(trimmed)), {"type": "gap", "from": "0-0", "to": str(at(trimmed)), "reason": "trimmed"})
     rest = "".join(data["delta"] for _, data in told if data["type"] == "text")
-    assert rest == "".join(letter * 500 for letter in "abcdefgh")[trimmed:]
+    assert rest == LONG[trimmed:]
     assert page.is_complete
+
+
+async def test_the_state_of_a_trimmed_stream_says_what_its_content_lacks() -> None:
+    store = MemoryStore()
+    stream_id = await trimmed_stream(store)
+    async with running_hub(store) as hub:
+        state = await Streams(store, NoQueue(), hub, Settings()).state(Caller(TENANT), stream_id)
+    assert state["content"] == [{"type": "text", "text": LONG[state["trimmed_units"] :]}]
+    assert state["trimmed_units"] > 0
 
 
 async def has_heartbeats(page: Page, number: int) -> bool:
