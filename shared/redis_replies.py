@@ -45,6 +45,7 @@ from shared.store import (
     Usage,
     share_bytes,
 )
+from shared.token_usage import AttemptUsage, read_usage
 
 __all__ = (
     "USAGE_FIELDS",
@@ -253,10 +254,9 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
         lease_ms=_number(raw, b"lease_ms"),
         interruption=_text(raw, b"interruption"),
         finish_reason=_text(raw, b"finish_reason"),
-        usage=_json(raw, b"usage"),
         error=_json(raw, b"error"),
         metadata=_json(raw, b"metadata") or {},
-        usages={int(name[len(_USAGE) :]): orjson.loads(body) for name, body in raw.items() if name.startswith(_USAGE)},
+        usages=_usages(raw),
         fences=fences,
     )
 
@@ -289,6 +289,12 @@ def _fence(name: bytes, body: bytes, *, worker: str) -> Fence:
     fields = orjson.loads(body)
     attempt = int(name[len(_FENCE) :])
     return Fence(attempt, fields["nonce"], int(fields["keep"]), fields["reason"], worker)
+
+
+def _usages(raw: Mapping[bytes, bytes]) -> dict[int, AttemptUsage]:
+    return {
+        int(name[len(_USAGE) :]): read_usage(line.decode()) for name, line in raw.items() if name.startswith(_USAGE)
+    }
 
 
 def _text(raw: Mapping[bytes, bytes], name: bytes) -> str:

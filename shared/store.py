@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from shared.events import Event, LogEntry
 from shared.lineage import Fence, Lineage
 from shared.position import Position
+from shared.token_usage import AttemptUsage, settled
 
 __all__ = (
     "Append",
@@ -334,15 +335,19 @@ class Meta:
     lease_ms: int
     interruption: str
     finish_reason: str
-    usage: dict[str, Any] | None = field(repr=False)
     error: dict[str, Any] | None = field(repr=False)
     metadata: dict[str, Any] = field(repr=False)
-    usages: dict[int, dict[str, Any]] = field(repr=False)
+    usages: Mapping[int, AttemptUsage] = field(repr=False)
     fences: tuple[Fence, ...] = field(repr=False)
 
     @property
     def is_over(self) -> bool:
         return is_over(self.status)
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The usage of all attempts, once a writer has ended the stream: it leaves its own with the ending."""
+        return settled(self.usages) if self.is_over and self.attempt in self.usages else None
 
     @property
     def lineage(self) -> Lineage:

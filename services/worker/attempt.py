@@ -8,19 +8,21 @@ from services.worker.continuing import Continuing, is_continuable
 from services.worker.kept import read_kept
 from services.worker.provider import CompletionRequest, Provider
 from services.worker.pump import Answered, Broken, Outcome, Pump
-from services.worker.usage import AttemptUsage, settled
+from services.worker.usage import noted
 from services.worker.writer import Writer
 from shared.errors import LogLost, TailraceError
 from shared.events import Event, cancelled, done, error, json_line
 from shared.settings import Settings
 from shared.store import Claimed, Store
 from shared.telemetry import Metrics
+from shared.token_usage import AttemptUsage, settled
 
-__all__ = ("Attempt", "Interrupted", "can_continue", "failed")
+__all__ = ("Attempt", "Interrupted", "answered", "can_continue", "failed")
 
 logger = logging.getLogger(__name__)
 
 Updates = Mapping[str, str | int | bytes]
+Usages = Mapping[int, AttemptUsage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Attempt:
         *,
         store: Store,
         providers: Sequence[Provider],
-        spent: Mapping[int, AttemptUsage],
+        spent: Usages,
         first_provider: int,
         settings: Settings,
         metrics: Metrics,
@@ -61,6 +63,7 @@ class Attempt:
 
     async def run(self) -> Interrupted | None:
         """None when the stream has ended. Raises `Lost`, `StoreStalled` or `StoreError`."""
+        self.writer.note(noted(self._spent))
         continuing = None
         if self._claimed.keep:
             kept = await read_kept(self._store, self.writer.id, self._claimed.keep)
@@ -84,7 +87,7 @@ class Attempt:
 
     async def fail(self, problem: TailraceError) -> None:
         """End the stream with an error: no other attempt will take over."""
-        await self.end(*failed(problem, self._usage()))
+        await self.end(*failed(problem, self._usages()))
 
     async def _pump(self, continuing: Continuing | None) -> Outcome:
         request = CompletionRequest.parse(self._claimed.request)
@@ -97,17 +100,17 @@ class Attempt:
         return outcome.has_begun and outcome.error.retryable and self._claimed.interruption != "fail"
 
     def _ending(self, outcome: Outcome) -> tuple[Event, Updates]:
-        usage = self._usage()
+        usages = self._usages()
         match outcome:
             case Answered(finish_reason):
-                return done(finish_reason, usage=usage), {"finish_reason": finish_reason, "usage": json_line(usage)}
+                return answered(finish_reason, usages)
             case Broken(problem):
-                return failed(problem, usage)
+                return failed(problem, usages)
             case _:
-                return cancelled(usage=usage), {"usage": json_line(usage)}
+                return cancelled(usage=settled(usages)), noted(usages)
 
-    def _usage(self) -> AttemptUsage:
-        return settled({**self._spent, self.writer.attempt: self.writer.usage})
+    def _usages(self) -> Usages:
+        return {**self._spent, self.writer.attempt: self.writer.usage}
 
 
 def can_continue(provider: Provider) -> bool:
@@ -115,8 +118,13 @@ def can_continue(provider: Provider) -> bool:
     return provider.settings.continuation != "none"
 
 
-def failed(problem: TailraceError, usage: AttemptUsage) -> tuple[Event, Updates]:
+def answered(finish_reason: str, usages: Usages) -> tuple[Event, Updates]:
+    """The terminal `done` event of an answer, and what meta says of it."""
+    return done(finish_reason, usage=settled(usages)), {"finish_reason": finish_reason, **noted(usages)}
+
+
+def failed(problem: TailraceError, usages: Usages) -> tuple[Event, Updates]:
     """The terminal `error` event of a failure, and what meta says of it."""
-    event = error(problem.code, problem.text, retryable=problem.retryable, usage=usage)
+    event = error(problem.code, problem.text, retryable=problem.retryable, usage=settled(usages))
     short = {"code": problem.code, "message": problem.text, "retryable": problem.retryable}
-    return event, {"error": json_line(short), "usage": json_line(usage)}
+    return event, {"error": json_line(short), **noted(usages)}

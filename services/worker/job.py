@@ -15,7 +15,7 @@ from services.worker.dispatcher import ArqDispatcher
 from services.worker.heart import Heart
 from services.worker.kept import read_content
 from services.worker.provider import CompletionRequest, Provider
-from services.worker.usage import AttemptUsage, settled, unreported
+from services.worker.usage import unreported
 from services.worker.writer import Lost, StoreStalled, Writer
 from shared.errors import LogLost, StoreError, StoreFull, StreamTooLarge, WorkerCrashLoop, WorkerLost
 from shared.events import CANCELLED, Event
@@ -23,6 +23,7 @@ from shared.position import NONCE_CHARS
 from shared.settings import Settings
 from shared.store import Claim, Claimed, ClaimReply, Exhausted, Store, TailMismatch
 from shared.telemetry import Metrics
+from shared.token_usage import AttemptUsage
 
 __all__ = ("Jobs",)
 
@@ -93,7 +94,7 @@ class Jobs:
             await self._finish(stream_id, CANCELLED)
             return None
         if meta.attempt and meta.interruption == "fail":
-            await self._finish(stream_id, failed(WorkerLost(), settled(spent))[0])
+            await self._finish(stream_id, failed(WorkerLost(), spent)[0])
             return None
         return _Plan(await self._mode(stream_id, meta.model, meta.interruption), "takeover", spent=spent)
 
@@ -160,10 +161,10 @@ class Jobs:
             logger.info("stream lost: %s", lost, extra=where)
         except StoreStalled:
             await self._release(writer)
-            await self._finish(writer.id, failed(StoreFull(), settled({writer.attempt: writer.usage}))[0])
+            await self._finish(writer.id, failed(StoreFull(), {writer.attempt: writer.usage})[0])
         except StreamTooLarge as problem:
             await self._release(writer)
-            await self._finish(writer.id, failed(problem, settled({writer.attempt: writer.usage}))[0])
+            await self._finish(writer.id, failed(problem, {writer.attempt: writer.usage})[0])
         except StoreError as refusal:
             logger.exception("the store refused an append for good: %s", refusal.code, extra=where)
             await self._release(writer)
@@ -183,7 +184,7 @@ class Jobs:
         elif attempt is not None and interrupted is not None:
             await attempt.fail(interrupted.error)  # ours still, and nobody else's turn
         else:
-            await self._finish(stream_id, failed(WorkerCrashLoop(), settled(plan.spent))[0])
+            await self._finish(stream_id, failed(WorkerCrashLoop(), plan.spent)[0])
 
     async def _hand_over(self, writer: Writer) -> None:
         """Leave a running stream to another worker: what we have goes out, the lease back, and a job into the queue."""

@@ -13,10 +13,10 @@ from services.worker.continuing import Continuing
 from services.worker.interruption import Interruption
 from services.worker.provider import CompletionRequest, CompletionStream, Pouring, Provider
 from services.worker.retry import Retry, after_failure
-from services.worker.usage import field_of
+from services.worker.usage import noted
 from services.worker.writer import Writer
 from shared.errors import ProviderError, TailraceError, UnknownModel
-from shared.events import Event, json_line
+from shared.events import Event
 from shared.telemetry import Metrics
 
 __all__ = ("Answered", "Broken", "Outcome", "Pump", "Stopped")
@@ -159,4 +159,4 @@ def _note_usage(provider: Provider, stream: CompletionStream, writer: Writer) ->
     """What this attempt has cost so far, as far as the provider said."""
     usage: dict[str, Any] = {"provider": provider.name, **(stream.usage or {})}
     writer.usage = usage
-    writer.note({field_of(writer.attempt): json_line(usage)})
+    writer.note(noted({writer.attempt: usage}))

@@ -10,7 +10,7 @@ from shared import events
 from shared.errors import StoreMisused
 from shared.events import Event
 from shared.position import Position
-from shared.store import Append, Appended, Closed, Fenced, Gone, Meta, Store, TailMismatch
+from shared.store import Append, Appended, Closed, Ended, Fenced, Gone, Meta, Store, TailMismatch
 from tests.support.streams import (
     OVER_MS,
     REQUEST,
@@ -37,6 +37,10 @@ async def meta_of(store: Store, stream_id: str) -> Meta:
     meta = await store.meta(stream_id)
     assert meta is not None
     return meta
+
+
+def spent(line: str) -> dict[str, Any]:
+    return {"usage:1": line}
 
 
 async def test_an_append_moves_the_tail(any_store: Store) -> None:
@@ -142,12 +146,31 @@ async def test_nothing_follows_the_end(any_store: Store) -> None:
 
 async def test_updates_go_into_meta_in_the_same_step(any_store: Store) -> None:
     stream_id = await begin(any_store)
-    await append(any_store, stream_id, texts("hi"), provider="local", usage=b'{"output_tokens":2}')
+    await append(any_store, stream_id, texts("hi"), provider="local", **spent("by=local out=2"))
     meta = await meta_of(any_store, stream_id)
-    assert (meta.provider, meta.usage) == ("local", {"output_tokens": 2})
+    assert (meta.provider, meta.usages) == ("local", {1: {"provider": "local", "output_tokens": 2}})
     refused = await append(any_store, stream_id, texts("hi"), provider="other")
     assert refused == TailMismatch(2)
     assert (await meta_of(any_store, stream_id)).provider == "local"
+
+
+async def test_usage_is_summed_once_its_writer_has_ended_the_stream(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    await append(any_store, stream_id, texts("hi"), **spent("by=local in=3 out=2 bytes=2"))
+    assert (await meta_of(any_store, stream_id)).usage is None
+    await append(any_store, stream_id, [events.done("stop")], tail=2, **spent("by=local in=3 out=2"))
+    each = {"attempt": 1, "provider": "local", "input_tokens": 3, "output_tokens": 2}
+    expected = {"input_tokens": 3, "output_tokens": 2, "complete": True, "attempts": [each]}
+    assert (await meta_of(any_store, stream_id)).usage == expected
+
+
+async def test_no_usage_is_told_of_a_stream_that_nobody_held_at_its_end(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=1)
+    await append(any_store, stream_id, texts("hi"), **spent("by=local in=3 out=2"))
+    await any_store.release(stream_id, nonce(1))
+    ended = await any_store.finish(stream_id, events.CANCELLED, nonce=nonce(2), retention=RETENTION)
+    assert isinstance(ended, Ended)
+    assert (await meta_of(any_store, stream_id)).usage is None
 
 
 async def test_an_append_without_events_only_updates(any_store: Store) -> None:

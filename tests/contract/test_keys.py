@@ -4,12 +4,16 @@ from typing import Any, cast
 
 import pytest
 
+from services.worker.attempt import answered
+from shared import events
 from shared.redis_store import RedisStore
+from shared.store import Append
 from tests.support.streams import RETENTION, begin, create, end, nonce, write
 
 __all__ = ()
 
 SAMPLE = "3f" + "0" * 30
+COUNTS = ("input_tokens", "output_tokens", "total_tokens", "reasoning_tokens", "cached_tokens")
 
 
 async def types(store: RedisStore) -> dict[str, str]:
@@ -46,6 +50,21 @@ async def test_an_entry_is_one_field_named_by_its_kind(real_store: RedisStore) -
     assert entries[1][1] == {b"text": "h€llo".encode()}
     fence = f'{{"nonce":"{nonce(1)}","keep":0,"reason":"start","worker":"worker-1"}}'
     assert entries[0][1] == {b"fence": fence.encode()}
+
+
+async def test_meta_is_a_small_hash_after_a_usual_answer(real_store: RedisStore) -> None:
+    stream_id = await begin(real_store, digest="d" * 64)
+    tail = await write(real_store, stream_id, "text")
+    counts = dict(zip(COUNTS, (12_345, 12_345, 24_690, 1234, 12_345), strict=True))
+    event, updates = answered("stop", {1: {"provider": "openai", **counts}})
+    await real_store.append(
+        [Append(stream_id, nonce(1), tail, [events.usage(counts), event], tail + 2, updates)], RETENTION
+    )
+    meta = await real_store.meta(stream_id)
+    assert meta is not None
+    assert meta.usage == event.fields()["usage"]
+    encoding = await cast("Any", real_store.client).object("ENCODING", real_store.keys.meta(stream_id))
+    assert encoding == b"listpack"
 
 
 async def test_the_request_goes_with_the_end(real_store: RedisStore) -> None:

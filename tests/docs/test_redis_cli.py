@@ -48,11 +48,13 @@ async def begin(store: RedisStore) -> None:
 async def take_over(store: RedisStore) -> None:
     claim = Claim(SECOND, "worker-b:4712", lease_ms=10_000, mode="continue", reason="lease", holder=FIRST)
     assert isinstance(await store.claim(STREAM_ID, claim, RETENTION), Claimed)
-    await append(store, Append(STREAM_ID, SECOND, 12, [delta("text", " model.")], 19))
+    spent = {"usage:1": "by=local bytes=18"}
+    await append(store, Append(STREAM_ID, SECOND, 12, [delta("text", " model.")], 19, spent))
 
 
 async def end(store: RedisStore) -> None:
-    await append(store, Append(STREAM_ID, SECOND, 19, [events.done("stop")], 20, {"finish_reason": "stop"}))
+    updates = {"finish_reason": "stop", "usage:2": "by=local in=17 out=6 total=23"}
+    await append(store, Append(STREAM_ID, SECOND, 19, [events.done("stop")], 20, updates))
 
 
 async def delete(store: RedisStore) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from services.worker.appender import Appender
+from services.worker.attempt import answered
 from services.worker.budget import Budget
 from services.worker.compactor import Compactor
 from services.worker.writer import Writer
@@ -24,6 +25,15 @@ __all__ = ("TENANT", "Author", "opened_author")
 # Whose streams an edge without authentication shows.
 TENANT: Final = "public"
 _NONCE: Final = "0badcafe"
+_PROVIDER: Final = "openai"
+# What OpenAI reports, of an answer of 500 tokens.
+_COUNTS: Final = {
+    "input_tokens": 1234,
+    "output_tokens": 500,
+    "total_tokens": 1734,
+    "reasoning_tokens": 0,
+    "cached_tokens": 1024,
+}
 _HOUR_MS: Final = 3_600_000
 _REQUEST: Final = b'{"model":"bench","messages":[{"role":"user","content":"hi"}]}'
 _FOLD_PAUSE_S: Final = 0.01
@@ -51,7 +61,7 @@ class Author:
 
     async def adopt(self, stream_id: str) -> Writer:
         """Become the writer of a stream that an edge has created."""
-        claim = Claim(_NONCE, "host-1:12345:abcd", _HOUR_MS, provider="bench")
+        claim = Claim(_NONCE, "host-1:12345:abcd", _HOUR_MS, provider=_PROVIDER)
         claimed = await self.store.claim(stream_id, claim, self.settings.retention)
         assert isinstance(claimed, Claimed)
         return self.appender.open(stream_id, attempt=claimed.attempt, nonce=_NONCE, tail=claimed.keep)
@@ -62,7 +72,10 @@ class Author:
         await writer.flushed()
 
     async def end(self, writer: Writer) -> None:
-        writer.add([events.done("stop")])
+        """As a worker ends the answer of a provider that counts tokens."""
+        event, updates = answered("stop", {writer.attempt: {"provider": _PROVIDER, **_COUNTS}})
+        writer.note(updates)
+        writer.add([events.usage(_COUNTS), event])
         await writer.flushed()
 
     async def folded(self, stream_ids: Sequence[str]) -> None:
