@@ -244,7 +244,6 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
         provider=_text(raw, b"provider"),
         worker=next((fence.worker for fence in reversed(fences) if fence.worker), ""),
         bytes=_number(raw, b"bytes"),
-        events=_number(raw, b"events"),
         cancelling=raw.get(b"cancel") == b"1",
         created_ms=_number(raw, b"created_ms"),
         started_ms=_number(raw, b"started_ms"),

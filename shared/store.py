@@ -325,7 +325,6 @@ class Meta:
     provider: str
     worker: str
     bytes: int
-    events: int
     cancelling: bool
     created_ms: int
     started_ms: int

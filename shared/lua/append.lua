@@ -6,6 +6,7 @@
 -- Keeps: the log is contiguous; `safe` is the end of an event and never moves back, so no fence cuts an event in two;
 -- a terminal event is the last, and closes the stream in the same step.
 -- What an append costs Redis is mostly the count of things: each key, argument or field is 0.15 to 0.3 µs, a number printed 0.3.
+-- So meta counts no events (7 % of an append, and XINFO STREAM tells an operator). Not writing `safe` where it is the tail: 1.7 %.
 
 -- The careful look at a stream, if a glance at `writer` and `tail` was not enough: a refusal, or nil and whether to stop.
 local function second_look(meta, nonce, tail)
@@ -47,7 +48,7 @@ local function append(keys, args)
   if keys[4] then
     meta, usage, first = keys[META], keys[USAGE], 6
   end
-  local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes', 'events', 'beside')
+  local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes', 'beside')
   local tail, attempt, cancelling = held[2], held[3], '0'
   if held[1] ~= args[1] or tail ~= args[2] then
     local refusal
@@ -75,7 +76,7 @@ local function append(keys, args)
     is_end = is_end or safe == offset
     i = i + 3
   end
-  local last, is_over = i - 1, OVER[kind]
+  local is_over = OVER[kind]
   if is_over and not keys[4] then
     return redis.error_reply('ERR append: a terminal event needs all keys')
   end
@@ -83,14 +84,13 @@ local function append(keys, args)
   if refusal then
     return refusal
   end
-  for event = first, last, 3 do
+  for event = first, i - 1, 3 do
     if not call('XADD', stream, 'NOMKSTREAM', args[event + 1], args[event], args[event + 2]) then
       return { 'GONE' }
     end
   end
-  local held_bytes, beside = format('%d', bytes), held[6]
-  call('HSET', meta, 'tail', tail, 'bytes', held_bytes, 'events', format('%d', held[5] + (last - first + 1) / 3),
-    'safe', safe == offset and tail or args[3])
+  local held_bytes, beside = format('%d', bytes), held[5]
+  call('HSET', meta, 'tail', tail, 'bytes', held_bytes, 'safe', safe == offset and tail or args[3])
   if args[i] then
     call('HSET', meta, unpack(args, i + 1))
   end

@@ -29,7 +29,7 @@ local function create(keys, args)
   local bytes = digits(held_bytes)
   -- What `append` wants comes first: Redis looks through a small hash from its start, field by field.
   redis.call('HSET', keys[META],
-    'writer', '', 'tail', '0', 'attempt', '0', 'bytes', bytes, 'events', '0', 'beside', bytes, 'safe', '0', 'nonce', '',
+    'writer', '', 'tail', '0', 'attempt', '0', 'bytes', bytes, 'beside', bytes, 'safe', '0', 'nonce', '',
     'status', 'queued', 'cancel', '0', 'settled', bytes, 'tenant', args[1], 'model', args[2], 'metadata', args[5], 'created_ms', digits(now),
     'lease_ms', digits(deadline), 'expires_ms', digits(now + live_ms))
   tell(keys, 'digest', args[4])

@@ -217,7 +217,6 @@ local function close_unowned(keys, attempt, tail, nonce, kind, value, now, retai
   fence(keys, mine, tail, nonce, kind, '', digits(attempt))
   redis.call('XADD', keys[STREAM], mine .. '-' .. digits(tail + 1), kind, value)
   redis.call('HSET', keys[META], 'tail', digits(tail + 1), 'safe', digits(tail + 1))
-  redis.call('HINCRBY', keys[META], 'events', 1)
   redis.call('HINCRBY', keys[META], 'bytes', ENTRY_OVERHEAD + #value)
   close(keys, kind, now, retain_ms, tombstone_ms)
   return tail + 1

@@ -19,7 +19,7 @@ async def test_a_created_stream_is_queued(any_store: Store) -> None:
     assert meta is not None
     assert abs(reply.created_ms - time.time() * 1000) < CLOCK_SKEW_MS
     assert (meta.id, meta.tenant, meta.model, meta.status) == (new.id, TENANT, "small", "queued")
-    assert (meta.attempt, meta.nonce, meta.tail, meta.folded, meta.trimmed, meta.events) == (0, "", 0, 0, 0, 0)
+    assert (meta.attempt, meta.nonce, meta.tail, meta.folded, meta.trimmed) == (0, "", 0, 0, 0)
     assert meta.bytes == len(new.request) + len(new.metadata)
     assert (meta.metadata, meta.interruption, meta.fences) == ({"chat": "7"}, "continue", ())
     assert (meta.usage, meta.error, meta.finish_reason, meta.worker, meta.provider) == (None, None, "", "", "")
