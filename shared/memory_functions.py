@@ -238,7 +238,9 @@ def _check_events(call: Append) -> None:
 def _is_sound(event: Event) -> bool:
     if event.kind not in _APPENDABLE or event.size < 1 or event.size % 1 != 0:
         return False
-    return event.kind not in DELTA_KINDS or event.size == len(event.value)
+    if event.kind == "tool_call":
+        return True
+    return event.size == (len(event.value) if event.kind in DELTA_KINDS else 1)
 
 
 def _check_safe(stream: MemoryStream, call: Append, tail: int) -> None:

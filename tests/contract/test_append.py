@@ -202,6 +202,7 @@ BAD_BATCHES: dict[str, Sequence[Event]] = {
     "text of another size": [FINE, Event("text", b"hello", 4), FINE],
     "text of size 0": [FINE, Event("text", b"", 0), FINE],
     "usage of size 0": [FINE, replace(events.usage({}), size=0), FINE],
+    "usage of two units": [FINE, replace(events.usage({}), size=2), FINE],
     "a negative size": [FINE, replace(events.usage({}), size=-1), FINE],
     "half a unit": [FINE, replace(events.usage({}), size=cast("int", 1.5)), FINE],
     "an unknown kind": [FINE, Event("song", b"{}", 1), FINE],
