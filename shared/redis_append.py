@@ -42,7 +42,7 @@ def packed_append(function: str, keys: Keyspace, append: Append, retention: Rete
     (event,) = append.events
     tail, safe, size = b"%d" % append.tail, b"%d" % append.safe, b"%d" % event.size
     return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-        _beginning(function, keys.of_append(append.id), append.nonce),
+        _beginning(function, keys.prefix, append.id, append.nonce),
         len(tail),
         tail,
         len(safe),
@@ -61,7 +61,8 @@ def _is_usual(append: Append) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _beginning(function: str, keys: tuple[str, ...], nonce: str) -> bytes:
+def _beginning(function: str, prefix: str, stream_id: str, nonce: str) -> bytes:
+    keys = Keyspace(prefix).of_append(stream_id)
     words = ("FCALL", function, len(keys), *keys, nonce)
     count = _WORDS_BEFORE_KEYS + len(keys) + _WORDS_OF_ONE_EVENT
     return b"*%d\r\n%b" % (count, _without_count(_packed(words)))

@@ -7,7 +7,8 @@ the life of a worker. Exceptions (`StoreError`) are left for a store that cannot
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 from shared.events import Event, LogEntry
 from shared.lineage import Fence, Lineage
@@ -123,19 +124,22 @@ class Claim:
     max_attempts: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """Add `events` if the log still ends at `tail`. `safe` is the end of the last part that a fence may keep.
 
-    `updates` go into meta in the same step. At most one event is terminal, and it is the last.
+    `updates` go into meta in the same step. At most one event is terminal, and it is the last. One is made for almost
+    each chunk of a provider: 0.3 µs, and 0.9 for a frozen dataclass of six fields.
     """
 
     id: str
     nonce: str
     tail: int
-    events: Sequence[Event] = field(repr=False)
+    events: Sequence[Event]
     safe: int
-    updates: Mapping[str, str | int | bytes] = field(default_factory=dict, repr=False)
+    updates: Mapping[str, str | int | bytes] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Append(id={self.id!r}, nonce={self.nonce!r}, tail={self.tail}, safe={self.safe})"
 
 
 @dataclass(frozen=True, slots=True)

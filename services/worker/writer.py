@@ -155,14 +155,7 @@ class Writer:
             self._send_next(_merged(self._pending) if len(self._pending) > 1 else self._pending)
             self._pending = []
             self._updates_in_flight, self._updates = self._updates, {}
-        return Append(
-            id=self.id,
-            nonce=self.nonce,
-            tail=self.tail,
-            events=self._in_flight,
-            safe=self._safe_in_flight,
-            updates=self._updates_in_flight,
-        )
+        return Append(self.id, self.nonce, self.tail, self._in_flight, self._safe_in_flight, self._updates_in_flight)
 
     def settle(self, reply: AppendReply | Exception) -> None:
         """Take the answer to `next_append`. A refusal that may pass leaves it in flight, to be sent again."""

@@ -4,7 +4,6 @@ These are the only tests that replace our own functions: a mutant is nothing els
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
@@ -34,14 +33,14 @@ def zombies_write_on(stream: MemoryStream, call: Append, retention: Retention, n
     current = stream.text("nonce")
     if stream.exists and call.nonce != current:
         moved = stream.number("tail") - call.tail
-        call = replace(call, nonce=current, tail=call.tail + moved, safe=stream.number("safe"))
+        call = call._replace(nonce=current, tail=call.tail + moved, safe=stream.number("safe"))
     return _append(stream, call, retention, now)
 
 
 def appends_just_add(stream: MemoryStream, call: Append, retention: Retention, now: int) -> AppendReply:
     """Not compare-and-append: what was written before its answer was lost is written again."""
     moved = stream.number("tail") - call.tail
-    return _append(stream, replace(call, tail=call.tail + moved, safe=max(call.safe + moved, 0)), retention, now)
+    return _append(stream, call._replace(tail=call.tail + moved, safe=max(call.safe + moved, 0)), retention, now)
 
 
 def every_cursor_is_good(lineage: Lineage, cursor: EventId) -> Resume | Reset:
