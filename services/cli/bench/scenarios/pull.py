@@ -22,6 +22,8 @@ from shared.redis_store import RedisStore
 __all__ = ("run",)
 
 _STREAMS, _RATE = 200, 50
+# As many chunks, of slower streams.
+_MANY_STREAMS, _MANY_RATE = 1000, 10
 # With more of them the SDK needs more than a core, and what comes late comes in larger reads.
 _SDK_STREAMS = 40
 _ENDLESS: Final = 1_000_000_000
@@ -29,28 +31,30 @@ _START_S: Final = 30.0
 
 
 def run(options: Options) -> Result:
-    rows = [_worker(options)]
+    rows = [_worker(options, streams=_STREAMS, rate=_RATE), _worker(options, streams=_MANY_STREAMS, rate=_MANY_RATE)]
     checks = [at_most("worker µs per chunk", rows[0].figures["worker_us"], 25)]
     if find_spec("openai") is None:
         return Result("pull", rows, checks, ["the package openai is not installed; its row is missing"])
-    rows.append(_sdk(options))
-    checks.append(at_least("the SDK's µs / ours", ratio(rows[1].figures["worker_us"], rows[0].figures["worker_us"]), 5))
+    sdk = _sdk(options)
+    checks.append(at_least("the SDK's µs / ours", ratio(sdk.figures["worker_us"], rows[0].figures["worker_us"]), 5))
+    rows.append(sdk)
     return Result("pull", rows, checks)
 
 
-def _worker(options: Options) -> Row:
+def _worker(options: Options, *, streams: int, rate: float) -> Row:
     with Rig() as rig:
-        provider = rig.provider(rate=_RATE, tokens=_ENDLESS)
+        provider = rig.provider(rate=rate, tokens=_ENDLESS)
         edge = rig.edge()
         worker = rig.worker()
-        ids = asyncio.run(_created(edge, options.scaled(_STREAMS)))
+        ids = asyncio.run(_created(edge, options.scaled(streams)))
         deadline = time.monotonic() + _START_S
         while min(_tails(rig, ids)) == 0:
             if time.monotonic() > deadline:
                 raise Failure("the worker did not begin all streams")
             time.sleep(0.05)  # the state is in Redis: it can only be asked again
         time.sleep(options.warm_up_s)
-        return Row("pull", "tailrace", medians(options.runs, lambda: _pulled(rig, ids, worker, provider, options)))
+        case = f"{options.scaled(streams)} streams"
+        return Row(case, "tailrace", medians(options.runs, lambda: _pulled(rig, ids, worker, provider, options)))
 
 
 def _pulled(rig: Rig, ids: Sequence[str], worker: Process, provider: Process, options: Options) -> dict[str, float]:
@@ -69,7 +73,11 @@ def _sdk(options: Options) -> Row:
         agent = rig.agent("sdk_peer", base_url=f"{provider.url}/v1", streams=options.scaled(_SDK_STREAMS))
         agent.hear()
         time.sleep(options.warm_up_s)
-        return Row("pull", "openai sdk, reading only", medians(options.runs, lambda: _read(agent, options)))
+        return Row(
+            f"{options.scaled(_SDK_STREAMS)} streams",
+            "openai sdk, reading only",
+            medians(options.runs, lambda: _read(agent, options)),
+        )
 
 
 def _read(agent: Agent, options: Options) -> dict[str, float]:
