@@ -12,6 +12,7 @@ from tests.chaos.violation import Violation
 from tests.support.history import (
     Asked,
     Created,
+    Evicted,
     Failed,
     Left,
     Logged,
@@ -148,8 +149,10 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
     logs = {record.stream: record for record in records if isinstance(record, Logged)}
     asked = {record.key: record.requests for record in records if isinstance(record, Asked)}
     removed = {record.stream for record in records if isinstance(record, Removed)}
-    strikes = [record for record in records if isinstance(record, Struck) and record.loses]
-    lossy = sorted(strikes, key=lambda struck: struck.began_ns)
+    evicted = {record.stream: record.at_ns for record in records if isinstance(record, Evicted)}
+    strikes = [record for record in records if isinstance(record, Struck)]
+    lossy = sorted((struck for struck in strikes if struck.loses), key=lambda struck: struck.began_ns)
+    full = [struck for struck in strikes if struck.fills]
     known: dict[str, Known] = {}
     for record in records:
         if isinstance(record, Created):
@@ -157,7 +160,15 @@ def _known(records: Sequence[Record]) -> dict[str, Known]:
             script = script_from(record.script)
             oracle = Oracle(script, asked.get(script.key, 1))
             gone = record.stream in removed
-            known[record.stream] = Known(log, oracle, asked_ns=record.asked_ns, may_be_gone=gone, lossy=lossy)
+            known[record.stream] = Known(
+                log,
+                oracle,
+                asked_ns=record.asked_ns,
+                may_be_gone=gone,
+                evicted_ns=evicted.get(record.stream),
+                lossy=lossy,
+                full=full,
+            )
     for each in known.values():
         each.others = [other.oracle for other in known.values() if other is not each]
     return known
@@ -168,6 +179,8 @@ def _of_log(known: Known) -> Iterator[Violation]:
         return  # somebody took away some or all of its keys; what its readers are told is another matter
     if known.log.exists:
         yield from known.log.violations(known.oracle)
+    elif known.evicted_ns is not None:
+        yield from known.eviction()
     elif not known.takers():
         yield Violation(6, "the stream is gone, and nobody took it away", None, known.log.record)
 

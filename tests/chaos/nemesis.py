@@ -93,6 +93,7 @@ async def inject(fault: Fault, scene: Scene) -> bool:
             said=said or why,
             loses=fault.loses,
             began_ns=began_ns,
+            fills=isinstance(fault, OutOfMemory),
         )
     )
     return said is not None

@@ -20,7 +20,7 @@ import orjson
 from services.cli.bench.usage import machine
 from tests.chaos.run import Verdict
 
-__all__ = ("FigureLine", "Place", "RunLine", "append_line", "markdown", "read_lines", "recorded_seeds")
+__all__ = ("CauseLine", "FigureLine", "Place", "RunLine", "append_line", "markdown", "read_lines", "recorded_seeds")
 
 PAGE = Path(__file__).parent / "RESULTS.md"
 _SUMS = ("streams", "readers", "events", "resets", "gaps", "resumes", "effects", "violations")
@@ -103,8 +103,18 @@ class FigureLine:
     problem: str = ""
 
 
-Line = RunLine | FigureLine
-_KINDS: Mapping[str, type[Line]] = {"run": RunLine, "figure": FigureLine}
+@dataclass(frozen=True, slots=True)
+class CauseLine:
+    """What a run that was no success was found to have come from."""
+
+    place: Place
+    seed: int
+    said: str
+    problem: str = ""
+
+
+Line = RunLine | FigureLine | CauseLine
+_KINDS: Mapping[str, type[Line]] = {"run": RunLine, "figure": FigureLine, "cause": CauseLine}
 
 
 def append_line(path: Path, line: Line) -> None:
@@ -133,13 +143,13 @@ def markdown(lines: Sequence[Line]) -> str:
         "",
         "Written by `python -m tests.chaos.record`; do not edit. What the runs do and what the checker asks is in"
         " [README.md](README.md).",
-        *_runs(runs),
+        *_runs(runs, {line.seed: line.said for line in lines if isinstance(line, CauseLine)}),
         *_figures(figures),
     ]
     return "\n".join(parts) + "\n"
 
 
-def _runs(runs: Sequence[RunLine]) -> Iterable[str]:
+def _runs(runs: Sequence[RunLine], causes: Mapping[int, str]) -> Iterable[str]:
     if not runs:
         return
     yield from ["", "## The long run", ""]
@@ -149,7 +159,7 @@ def _runs(runs: Sequence[RunLine]) -> Iterable[str]:
     yield from (f"| {name} | {sum(getattr(run, name) for run in runs):,} |" for name in _SUMS)
     yield f"| longest pause of a stream, s | {max(run.longest_pause_s for run in runs):.2f} |"
     yield f"| slowest p99 of a resume, s | {max(run.resume_p99_s for run in runs):.3f} |"
-    yield from _broken(runs)
+    yield from _broken(runs, causes)
     yield from ["", "Effects are faults that met somebody:", "", "| fault | times | seeds |", "|---|---:|---:|"]
     for name in sorted({name for run in runs for name in run.faults}):
         with_it = [run for run in runs if name in run.faults]
@@ -168,11 +178,12 @@ def _row(run: RunLine) -> str:
     return f"| {run.seed} | {run.took_s:.1f} | {counts} | {run.longest_pause_s:.2f} | {run.violations} |"
 
 
-def _broken(runs: Sequence[RunLine]) -> Iterable[str]:
+def _broken(runs: Sequence[RunLine], causes: Mapping[int, str]) -> Iterable[str]:
     broken = [run for run in runs if run.problem]
     yield from ["", f"{len(broken)} of {len(runs)} runs were no success."]
     for run in broken:
         yield from ["", "```text", run.problem, "```"]
+        yield from ["", f"Cause: {causes[run.seed]}"] if run.seed in causes else []
 
 
 def _figures(figures: Sequence[FigureLine]) -> Iterable[str]:
@@ -222,7 +233,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.record", description=__doc__)
     parser.add_argument("record", type=Path, help="what `--record` of the runs and of the figures wrote")
     parser.add_argument("--page", type=Path, default=PAGE, help="default: tests/chaos/RESULTS.md")
+    parser.add_argument("--cause", nargs=2, metavar=("SEED", "TEXT"), help="add why a run was no success")
     arguments = parser.parse_args()
+    if arguments.cause:
+        seed, said = arguments.cause
+        append_line(arguments.record, CauseLine(Place.here("python -m tests.chaos.record"), int(seed), said))
     lines = read_lines(arguments.record)
     arguments.page.write_text(markdown(lines), "utf-8")
     return 1 if any(line.problem for line in lines) else 0

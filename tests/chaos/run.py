@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tests.chaos.checker import NO_LIMITS, Limits, Report, check
 from tests.chaos.cluster import Cluster
+from tests.chaos.failovers import unasked
 from tests.chaos.faults.fault import Fault, Scene
 from tests.chaos.nemesis import Nemesis, inject
 from tests.chaos.workload import Workload
-from tests.support.history import History, Removed, Struck
+from tests.support.history import Evicted, History, Removed, Struck
 from tests.support.script import Script
 from tests.support.waiting import eventually
 
@@ -58,7 +59,7 @@ class Run:
         self.history = History(time.monotonic_ns, path)
         self.workload = Workload(cluster, self.history, random.Random(self.chance.random()))
         self.scene = Scene(cluster, self.workload, self.history, random.Random(self.chance.random()))
-        self._switches = len(cluster.redis.switches)
+        self._switches = len(cluster.redis.switched_at_ns)
         self._heard = {member.name: len(member.complaints) for member in cluster.members}
 
     def __repr__(self) -> str:
@@ -84,14 +85,30 @@ class Run:
         await self._settle()
         for stream_id in self.workload.streams:
             self.history.add(await self.cluster.logged(stream_id, self.history))
+            await self._note_eviction(stream_id)
         for asked in await self.cluster.asked(self.history):
             self.history.add(asked)
-        for line in self.cluster.redis.switches[self._switches :]:
-            self.history.note("sentinel", line)
         struck = [record for record in self.history.records if isinstance(record, Struck)]
+        for failover in unasked(self._switched_ns(), struck):
+            self.history.add(failover)
         complaints, errors = self._complaints()
         self.history.close()
         return Verdict(self.seed, check(self.history.records, limits), struck, complaints, errors)
+
+    async def _note_eviction(self, stream_id: str) -> None:
+        """What was evicted has a tombstone that tells when; a stream that a failover took has not even that."""
+        tombstone = await self.cluster.store.tombstone(stream_id)
+        if tombstone is None or tombstone.deleted or await self.cluster.store.meta(stream_id) is not None:
+            return
+        self.history.add(Evicted(tombstone.gone_ms * 1_000_000 - self._ahead_ns(), stream_id))
+
+    def _switched_ns(self) -> list[int]:
+        """When the master changed during this run, by the clock of the history."""
+        return [at_ns - self._ahead_ns() for at_ns in self.cluster.redis.switched_at_ns[self._switches :]]
+
+    def _ahead_ns(self) -> int:
+        """How far the clock of this machine, which Redis and its Sentinels go by, is ahead of that of the history."""
+        return time.time_ns() - self.history.now()
 
     async def _settle(self) -> None:
         """A stream whose readers were told an end that a failover lost is still on its way to another one."""

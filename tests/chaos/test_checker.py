@@ -14,6 +14,7 @@ from tests.chaos.stories import CONTINUED, Story, good_story
 from tests.chaos.view import Known
 from tests.support.history import (
     Created,
+    Evicted,
     History,
     Left,
     Logged,
@@ -315,6 +316,30 @@ def end_lost_long_before_it_was_read(story: Story) -> None:
     later(story, "witness", 30)
 
 
+def evicted(story: Story, at_s: float) -> None:
+    """Redis is full from the tenth second to the thirteenth."""
+    stream_lost_by_the_store(story)
+    full = Struck(13 * _S, "row_12", took_effect=True, began_ns=10 * _S, fills=True)
+    story.records += [full, Evicted(round(at_s * _S), "s1")]
+
+
+def evicted_though_there_was_room(story: Story) -> None:
+    evicted(story, 5)
+
+
+def evicted_while_it_lived(story: Story) -> None:
+    evicted(story, 11)
+    for reader in ("ahead", "behind", "late"):
+        del story.records[story.of(reader)[-1]]
+        index = next(i for i, r in enumerate(story.records) if isinstance(r, Left) and r.reader == reader)
+        story.change(index, outcome="gone")
+
+
+def gone_before_it_was_evicted(story: Story) -> None:
+    gone_for_no_reason(story)
+    evicted(story, 11)
+
+
 def gap_not_told(story: Story) -> None:
     """The log was trimmed under a reader, which is sent what follows as if nothing had been there."""
     log = logged(story, "s1")
@@ -408,6 +433,9 @@ BROKEN: list[tuple[Breakage, int]] = [
     (gone_for_no_reason, 6),
     (stream_lost_by_the_store, 6),
     (gone_between_two_failovers, 6),
+    (evicted_though_there_was_room, 6),
+    (evicted_while_it_lived, 6),
+    (gone_before_it_was_evicted, 6),
     (gone_before_the_failover_that_took_it, 6),
     (lost_though_asked_for_after_the_failover, 6),
     (end_lost_long_after_it_was_read, 6),
@@ -508,6 +536,17 @@ def test_a_stream_that_a_failover_met_while_it_was_made_may_be_lost(asked_s: int
     story.change(created, at_ns=5 * _S, asked_ns=asked_s * _S)
     said = [violation.said for violation in check(story.records).violations]
     assert ("the stream is gone, and nobody took it away" in said) is not may_be
+
+
+def test_what_was_over_may_be_evicted_when_redis_is_full() -> None:
+    story = good_story()
+    evicted(story, 11)
+    assert check(story.records).violations == []
+    gone_for_no_reason(story)
+    later(story, "late", 12)
+    index = next(i for i, r in enumerate(story.records) if isinstance(r, Left) and r.reader == "late")
+    story.change(index, outcome="gone")
+    assert check(story.records).violations == []
 
 
 def test_loss_that_is_told_is_no_violation() -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.checker import check
-from tests.chaos.record import FigureLine, Place, RunLine, append_line, markdown, read_lines, recorded_seeds
+from tests.chaos.failovers import unasked
+from tests.chaos.record import CauseLine, FigureLine, Place, RunLine, append_line, markdown, read_lines, recorded_seeds
 from tests.chaos.run import Verdict
 from tests.chaos.stories import good_story
 from tests.chaos.waits import Interruption, longest_pauses, next_events_s
@@ -42,6 +43,20 @@ def test_the_page_counts_every_run_and_hides_no_failure() -> None:
     assert "1 of 3 runs were no success." in page
     assert "seed 9: promise 1 broken" in page
     assert re.findall(r"^\| ([789]) \|", page, re.MULTILINE) == ["7", "8", "9"]
+
+
+def test_the_page_names_the_cause_of_a_failure_that_was_found() -> None:
+    broken = replace(run_line(9), violations=1, problem="seed 9: promise 1 broken")
+    page = markdown([broken, CauseLine(PLACE, 9, "the harness")])
+    assert page.index("seed 9: promise 1 broken") < page.index("Cause: the harness")
+
+
+def test_a_failover_that_nobody_asked_for_may_lose_as_much() -> None:
+    asked = Struck(10 * _S, "row_06", took_effect=True, loses=True, began_ns=7 * _S)
+    paused = Struck(30 * _S, "row_10", took_effect=True, loses=False, began_ns=20 * _S)
+    (failover,) = unasked([9 * _S, 25 * _S], [asked, paused])
+    assert failover.loses
+    assert failover.began_ns < 25 * _S < failover.at_ns
 
 
 def test_the_page_says_which_figure_does_not_hold() -> None:

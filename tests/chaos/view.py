@@ -27,7 +27,10 @@ class Known:
     others: Sequence[Oracle] = ()
     asked_ns: int = 0
     may_be_gone: bool = False
+    evicted_ns: int | None = None
+    is_over: bool = False
     lossy: Sequence[Struck] = ()
+    full: Sequence[Struck] = ()
     names: dict[str, tuple[tuple[str, ...], Received]] = field(default_factory=dict)
     attempts: dict[int, Received] = field(default_factory=dict)
 
@@ -47,6 +50,17 @@ class Known:
     def may_lose_what_was_read_at(self, at_ns: int) -> bool:
         """Whether a failover can have taken what a reader was sent then: it was not yet replicated, or came late."""
         return any(each.began_ns - _LAG_NS <= at_ns <= each.at_ns + _HELD_BACK_NS for each in self.lossy)
+
+    def was_evicted_by(self, at_ns: int) -> bool:
+        return self.evicted_ns is not None and self.evicted_ns <= at_ns + _LAG_NS
+
+    def eviction(self) -> Iterator[Violation]:
+        """Only what is over may be evicted, and only when Redis is full."""
+        at_ns = self.evicted_ns or 0
+        if not any(each.began_ns <= at_ns <= each.at_ns + _HELD_BACK_NS for each in self.full):
+            yield Violation(6, "the stream was evicted, and there was room", None, self.log.record)
+        if not self.is_over:
+            yield Violation(6, "the stream was evicted, and no reader had seen its end", None, self.log.record)
 
 
 class ReaderView:
@@ -117,7 +131,7 @@ class ReaderView:
         self._move(where, record)
         yield from self._name(record)
         if record.data["type"] in TERMINAL:
-            self._ending = record
+            self._ending, self._known.is_over = record, True
 
     def _reset(self, record: Received) -> Iterator[Violation]:
         yield from self._words(record, is_whole=False)
@@ -202,7 +216,7 @@ class ReaderView:
 
     def _kept_at_the_end(self, record: Left) -> Iterator[Violation]:
         log, where = self._known.log, self._place
-        if where is None or self._known.may_be_gone:
+        if where is None or self._known.may_be_gone or self._known.evicted_ns is not None:
             return
         if not log.keeps(where):
             if self._ending and not self._known.may_lose_what_was_read_at(self._ending.at_ns):
@@ -213,7 +227,9 @@ class ReaderView:
             yield Violation(1, "what the reader holds in the end is not the log", self._ending, log.record)
 
     def _gone(self, record: Received | Refused) -> Iterator[Violation]:
-        if not self._known.may_be_gone and not self._known.may_be_lost_at(record.at_ns):
+        if self._known.may_be_gone or self._known.was_evicted_by(record.at_ns):
+            return
+        if not self._known.may_be_lost_at(record.at_ns):
             yield Violation(6, "a reader was told that a stream is gone, and nobody took it away", self._last, record)
 
     # State

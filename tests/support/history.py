@@ -7,7 +7,7 @@ are nanoseconds of a clock that never goes back.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import orjson
 
@@ -15,6 +15,7 @@ __all__ = (
     "Asked",
     "Closed",
     "Created",
+    "Evicted",
     "Failed",
     "History",
     "Left",
@@ -105,7 +106,10 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A fault of the nemesis, when it was over. `loses` says that it may lose what Redis had acknowledged."""
+    """A fault of the nemesis, when it was over.
+
+    `loses` says that it may lose what Redis had acknowledged, `fills` that Redis had no room meanwhile.
+    """
 
     at_ns: int
     fault: str
@@ -113,6 +117,7 @@ class Struck:
     said: str = ""
     loses: bool = False
     began_ns: int = 0
+    fills: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,14 @@ class Failed:
 @dataclass(frozen=True, slots=True)
 class Removed:
     """The nemesis took a stream away; from now on its readers may be told that it is gone."""
+
+    at_ns: int
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """A stream was taken away by the workers, to make room: its tombstone says when."""
 
     at_ns: int
     stream: str
@@ -178,13 +191,11 @@ class Logged:
     trims: list[int] | None = None
 
 
-Record = (
-    Created | Opened | Refused | Received | Closed | Left | Struck | Failed | Removed | Met | Noted | Asked | Logged
-)
-_KINDS: dict[str, Callable[..., Record]] = {
-    kind.__name__.lower(): kind
-    for kind in (Created, Opened, Refused, Received, Closed, Left, Struck, Failed, Removed, Met, Noted, Asked, Logged)
-}
+Seen = Created | Opened | Refused | Received | Closed | Left
+Done = Struck | Failed | Removed | Met | Noted
+Found = Asked | Evicted | Logged
+Record = Seen | Done | Found
+_KINDS: dict[str, Callable[..., Record]] = {kind.__name__.lower(): kind for kind in get_args(Record)}
 
 
 class History:

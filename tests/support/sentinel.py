@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -109,10 +110,11 @@ class SentinelGroup:
         return is_linked and above.get("role") == "master" and below.get("master_port") == master.port
 
     @property
-    def switches(self) -> list[str]:
-        """Every change of the master, as the first Sentinel wrote it down."""
+    def switched_at_ns(self) -> list[int]:
+        """When the master changed, by the wall clock, as the first Sentinel wrote it down."""
         path = Path(self._folder.name) / str(self.sentinel_ports[0]) / "sentinel.log"
-        return [line for line in path.read_text(errors="replace").splitlines() if "+switch-master" in line]
+        lines = [line for line in path.read_text(errors="replace").splitlines() if "+switch-master" in line]
+        return [_written_at_ns(line) for line in lines]
 
     # Doing
 
@@ -233,6 +235,12 @@ class SentinelGroup:
 
     async def _info(self, node: RedisServer) -> dict[str, Any]:
         return cast("dict[str, Any]", await self.client(node.port).info("replication"))
+
+
+def _written_at_ns(line: str) -> int:
+    """The time of a line of a log: `4720:X 26 Nov 2026 16:22:47.276 # …`, in the time zone of this machine."""
+    words = " ".join(line.split()[1:5])
+    return round(datetime.strptime(words, "%d %b %Y %H:%M:%S.%f").timestamp() * 1e9)  # it has no zone
 
 
 def running_sentinels(kind: ServerKind = "redis7", *, args: Sequence[str] = ()) -> SentinelGroup:
