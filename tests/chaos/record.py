@@ -20,7 +20,17 @@ import orjson
 from services.cli.bench.usage import machine
 from tests.chaos.run import Verdict
 
-__all__ = ("CauseLine", "FigureLine", "Place", "RunLine", "append_line", "markdown", "read_lines", "recorded_seeds")
+__all__ = (
+    "CauseLine",
+    "FigureLine",
+    "NoteLine",
+    "Place",
+    "RunLine",
+    "append_line",
+    "markdown",
+    "read_lines",
+    "recorded_seeds",
+)
 
 PAGE = Path(__file__).parent / "RESULTS.md"
 _SUMS = ("streams", "readers", "events", "resets", "gaps", "resumes", "effects", "violations")
@@ -113,8 +123,17 @@ class CauseLine:
     problem: str = ""
 
 
-Line = RunLine | FigureLine | CauseLine
-_KINDS: Mapping[str, type[Line]] = {"run": RunLine, "figure": FigureLine, "cause": CauseLine}
+@dataclass(frozen=True, slots=True)
+class NoteLine:
+    """What else has to be known of the record."""
+
+    place: Place
+    said: str
+    problem: str = ""
+
+
+Line = RunLine | FigureLine | CauseLine | NoteLine
+_KINDS: Mapping[str, type[Line]] = {"run": RunLine, "figure": FigureLine, "cause": CauseLine, "note": NoteLine}
 
 
 def append_line(path: Path, line: Line) -> None:
@@ -143,6 +162,7 @@ def markdown(lines: Sequence[Line]) -> str:
         "",
         "Written by `python -m tests.chaos.record`; do not edit. What the runs do and what the checker asks is in"
         " [README.md](README.md).",
+        *(paragraph for line in lines if isinstance(line, NoteLine) for paragraph in ("", line.said)),
         *_runs(runs, {line.seed: line.said for line in lines if isinstance(line, CauseLine)}),
         *_figures(figures),
     ]
@@ -229,15 +249,22 @@ def _commit() -> str:
     return said.stdout.strip()
 
 
+def _place() -> Place:
+    return Place.here(f"python -m {__package__}.record")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.record", description=__doc__)
     parser.add_argument("record", type=Path, help="what `--record` of the runs and of the figures wrote")
     parser.add_argument("--page", type=Path, default=PAGE, help="default: tests/chaos/RESULTS.md")
+    parser.add_argument("--note", metavar="TEXT", help="add what else has to be known")
     parser.add_argument("--cause", nargs=2, metavar=("SEED", "TEXT"), help="add why a run was no success")
     arguments = parser.parse_args()
     if arguments.cause:
         seed, said = arguments.cause
-        append_line(arguments.record, CauseLine(Place.here("python -m tests.chaos.record"), int(seed), said))
+        append_line(arguments.record, CauseLine(_place(), int(seed), said))
+    if arguments.note:
+        append_line(arguments.record, NoteLine(_place(), arguments.note))
     lines = read_lines(arguments.record)
     arguments.page.write_text(markdown(lines), "utf-8")
     return 1 if any(line.problem for line in lines) else 0

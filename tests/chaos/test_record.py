@@ -6,7 +6,17 @@ from pathlib import Path
 
 from tests.chaos.checker import check
 from tests.chaos.failovers import unasked
-from tests.chaos.record import CauseLine, FigureLine, Place, RunLine, append_line, markdown, read_lines, recorded_seeds
+from tests.chaos.record import (
+    CauseLine,
+    FigureLine,
+    NoteLine,
+    Place,
+    RunLine,
+    append_line,
+    markdown,
+    read_lines,
+    recorded_seeds,
+)
 from tests.chaos.run import Verdict
 from tests.chaos.stories import good_story
 from tests.chaos.waits import Interruption, longest_pauses, next_events_s
@@ -49,6 +59,10 @@ def test_the_page_names_the_cause_of_a_failure_that_was_found() -> None:
     broken = replace(run_line(9), violations=1, problem="seed 9: promise 1 broken")
     page = markdown([broken, CauseLine(PLACE, 9, "the harness")])
     assert page.index("seed 9: promise 1 broken") < page.index("Cause: the harness")
+
+
+def test_the_page_says_what_else_has_to_be_known() -> None:
+    assert "an earlier record" in markdown([run_line(7), NoteLine(PLACE, "There was an earlier record.")])
 
 
 def test_a_failover_that_nobody_asked_for_may_lose_as_much() -> None:
