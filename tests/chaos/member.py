@@ -35,6 +35,8 @@ class Member:
         self._starts = 0
         # Two faults may meet here: the second must neither start a second process nor kill one that has yet to start.
         self._turn = asyncio.Lock()
+        # Whoever wants it to act in time holds this, and whoever stops it: a frozen process cannot drain.
+        self.alone = asyncio.Lock()
         self._killed: set[int] = set()
         self.service: Service
 
@@ -110,6 +112,10 @@ class Member:
 
         If another fault kills it before it is through, that was no wrong of its own.
         """
+        async with self.alone:
+            return await self._terminate(within_s)
+
+    async def _terminate(self, within_s: float) -> str | None:
         process = self.service.process
         process.terminate()
         try:

@@ -43,11 +43,12 @@ class FreezeWorker:
         worker, held = await busiest(scene)
         if worker is None:
             return None
-        worker.freeze()
-        try:
-            await lasting(self._seconds or scene.chance.choice((1.0, 5.0, 8.0)))
-        finally:
-            worker.thaw()
+        async with worker.alone:
+            worker.freeze()
+            try:
+                await lasting(self._seconds or scene.chance.choice((1.0, 5.0, 8.0)))
+            finally:
+                worker.thaw()
         return f"{worker.name} with {held} streams" if held else None
 
 
