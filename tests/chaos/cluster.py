@@ -1,8 +1,9 @@
-"""Everything that runs: Redis with replica and Sentinels, a provider, workers and edges, a proxy between each pair."""
+"""Everything that runs: Redis with replica and Sentinels, a provider, workers, edges, nginx, and proxies in between."""
 
 import asyncio
 import random
 import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,12 @@ from shared.position import START
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Meta
+from tests.chaos.door import Door, NginxDoor
 from tests.chaos.member import EdgeMember, Member
 from tests.chaos.skewed import SkewedWorker
 from tests.support.edge import EdgeProcess
 from tests.support.history import Asked, History, Logged
+from tests.support.nginx import running_nginx
 from tests.support.redis_server import ServerKind
 from tests.support.script import Script
 from tests.support.sentinel import SentinelGroup
@@ -79,6 +82,7 @@ class Cluster:
         self.provider = ProviderProcess()
         self.workers: list[Member] = []
         self.edges: list[EdgeMember] = []
+        self._nginx: list[NginxDoor] = []
         logs = {"log_format": "json", "log_level": "info"}
         self.settings: dict[str, Any] = {"prefix": _PREFIX, **logs, **(settings or {})}
         self.store: RedisStore
@@ -134,6 +138,10 @@ class Cluster:
 
     # Looking
 
+    def doors(self) -> Sequence[Door]:
+        """Where readers and clients may come in: the edges that run, and nginx before all of them."""
+        return [*self.open_edges(), *self._nginx]
+
     def open_edges(self) -> list[EdgeMember]:
         return [edge for edge in self.edges if edge.is_running]
 
@@ -186,6 +194,9 @@ class Cluster:
             await self.add_worker()
         for _ in range(edges):
             await self.add_edge()
+        nginx = running_nginx([f"127.0.0.1:{edge.port}" for edge in self.edges])
+        await self._stack.enter_async_context(nginx)
+        self._nginx = [NginxDoor("nginx", nginx.port)]
         await asyncio.gather(*(member.until_ready() for member in self.members))
 
     def _configuration(self) -> Path:

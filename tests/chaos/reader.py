@@ -5,8 +5,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.chaos.door import Door
 from tests.chaos.log import place
-from tests.chaos.member import EdgeMember
 from tests.chaos.transcript import TERMINAL
 from tests.support.history import Closed, History, Left, Opened, Received, Refused
 from tests.support.sse_client import NDJSON, SSE, Answer, opened
@@ -26,7 +26,7 @@ class ChaosReader:
         self,
         name: str,
         stream_id: str,
-        edges: Callable[[], Sequence[EdgeMember]],
+        doors: Callable[[], Sequence[Door]],
         history: History,
         chance: random.Random,
         *,
@@ -38,7 +38,7 @@ class ChaosReader:
         self.cursor: str | None = None
         self.outcome: str | None = None
         self.begun = asyncio.Event()
-        self._edges = edges
+        self._doors = doors
         self._history = history
         self._chance = chance
         self._leaving = leaving
@@ -56,28 +56,28 @@ class ChaosReader:
 
     async def run(self) -> None:
         while self.outcome is None:
-            edges = self._edges()
-            if edges:
-                await self._connect(self._chance.choice(edges))
+            doors = self._doors()
+            if doors:
+                await self._connect(self._chance.choice(doors))
             if self.outcome is None:
                 await asyncio.sleep(_RETRY_S * self._chance.uniform(0.5, 1.5))
         self._history.add(Left(self._history.now(), self.name, self.stream_id, self.outcome))
 
-    async def _connect(self, edge: EdgeMember) -> None:
+    async def _connect(self, door: Door) -> None:
         headers = {"accept": self._wire} | ({"last-event-id": self.cursor} if self.cursor else {})
         path = f"/v1/streams/{self.stream_id}/events"
         try:
-            async with opened(edge.port, "GET", path, headers=headers, within_s=_ANSWER_S) as answer:
+            async with opened(door.port, "GET", path, headers=headers, within_s=_ANSWER_S) as answer:
                 if answer.status == 200:
-                    self._note(Opened, edge, self.cursor)
-                    why = await self._read(answer, edge)
-                    self._note(Closed, edge, why)
+                    self._note(Opened, door, self.cursor)
+                    why = await self._read(answer, door)
+                    self._note(Closed, door, why)
                 else:
-                    await self._refused(answer, edge)
+                    await self._refused(answer, door)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return  # nobody there, or no answer: somewhere else, next time
 
-    async def _read(self, answer: Answer, edge: EdgeMember) -> str:
+    async def _read(self, answer: Answer, door: Door) -> str:
         items = answer.items()
         try:
             while True:
@@ -86,7 +86,7 @@ class ChaosReader:
                 if item is None:
                     return "complete" if answer.is_complete else "cut"
                 if item.data is not None:
-                    self._take(item.id, item.data, edge)
+                    self._take(item.id, item.data, door)
                     if self.outcome is None and self._chance.random() < self._leaving:
                         return "left"
                     if self._pause_s:
@@ -96,20 +96,20 @@ class ChaosReader:
         finally:
             await items.aclose()  # type: ignore[attr-defined]
 
-    async def _refused(self, answer: Answer, edge: EdgeMember) -> None:
+    async def _refused(self, answer: Answer, door: Door) -> None:
         if answer.status == 204:
             self.outcome = "nothing left"
             return
         body: Any = await answer.json()
         code = body.get("error", {}).get("code", "") if isinstance(body, dict) else ""
-        self._note(Refused, edge, answer.status, code)
+        self._note(Refused, door, answer.status, code)
         if answer.status in {404, 410}:
             self.outcome = "gone"
         elif answer.status < 500:
             self.outcome = f"refused {answer.status}"
 
-    def _take(self, event_id: str | None, data: dict[str, Any], edge: EdgeMember) -> None:
-        self._note(Received, edge, event_id, data)
+    def _take(self, event_id: str | None, data: dict[str, Any], door: Door) -> None:
+        self._note(Received, door, event_id, data)
         if event_id is not None:
             self.cursor = event_id
             self.begun.set()
@@ -118,5 +118,5 @@ class ChaosReader:
         elif data["type"] in TERMINAL:
             self.outcome = data["type"]
 
-    def _note(self, kind: Callable[..., Any], edge: EdgeMember, *rest: Any) -> None:
-        self._history.add(kind(self._history.now(), self.name, self.stream_id, edge.name, *rest))
+    def _note(self, kind: Callable[..., Any], door: Door, *rest: Any) -> None:
+        self._history.add(kind(self._history.now(), self.name, self.stream_id, door.name, *rest))

@@ -78,7 +78,7 @@ class Workload:
             ChaosReader(
                 f"{stream_id[:6]}/{len(self.readers) + number}",
                 stream_id,
-                self._cluster.open_edges,
+                self._cluster.doors,
                 self._history,
                 random.Random(self._chance.random()),
                 **manner,
@@ -114,10 +114,7 @@ class Workload:
         return manner
 
     async def _try_to_create(self, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any] | None:
-        edges = self._cluster.open_edges()
-        if not edges:
-            return None
-        port = self._chance.choice(edges).port
+        port = self._chance.choice(self._cluster.doors()).port
         try:
             async with opened(port, "POST", "/v1/streams", headers=headers, body=body, within_s=8) as answer:
                 if answer.status in {200, 201}:
