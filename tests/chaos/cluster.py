@@ -96,6 +96,11 @@ class Cluster:
     def members(self) -> list[Member]:
         return [*self.workers, *self.edges]
 
+    @property
+    def switched_at_ns(self) -> Sequence[int]:
+        """When the Sentinels changed the master, by this machine's clock."""
+        return self.redis.switched_at_ns
+
     async def __aenter__(self) -> Self:
         try:
             await self._start()
@@ -194,10 +199,13 @@ class Cluster:
             await self.add_worker()
         for _ in range(edges):
             await self.add_edge()
+        await self._open_nginx()
+        await asyncio.gather(*(member.until_ready() for member in self.members))
+
+    async def _open_nginx(self) -> None:
         nginx = running_nginx([f"127.0.0.1:{edge.port}" for edge in self.edges])
         await self._stack.enter_async_context(nginx)
         self._nginx = [NginxDoor("nginx", nginx.port)]
-        await asyncio.gather(*(member.until_ready() for member in self.members))
 
     def _configuration(self) -> Path:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tailrace-chaos-")))

@@ -59,7 +59,7 @@ class Run:
         self.history = History(time.monotonic_ns, path)
         self.workload = Workload(cluster, self.history, random.Random(self.chance.random()))
         self.scene = Scene(cluster, self.workload, self.history, random.Random(self.chance.random()))
-        self._switches = len(cluster.redis.switched_at_ns)
+        self._switches = len(cluster.switched_at_ns)
         self._heard = {member.name: len(member.complaints) for member in cluster.members}
 
     def __repr__(self) -> str:
@@ -104,7 +104,7 @@ class Run:
 
     def _switched_ns(self) -> list[int]:
         """When the master changed during this run, by the clock of the history."""
-        return [at_ns - self._ahead_ns() for at_ns in self.cluster.redis.switched_at_ns[self._switches :]]
+        return [at_ns - self._ahead_ns() for at_ns in self.cluster.switched_at_ns[self._switches :]]
 
     def _ahead_ns(self) -> int:
         """How far the clock of this machine, which Redis and its Sentinels go by, is ahead of that of the history."""

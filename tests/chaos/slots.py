@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Final, Self, cast
 
@@ -37,6 +37,11 @@ class SlotCluster(Cluster):
         self._queue = running_redis("redis7")
         self._stack = AsyncExitStack()
 
+    @property
+    def switched_at_ns(self) -> Sequence[int]:
+        """There are no Sentinels; who kills a master here says so."""
+        return ()
+
     async def _start(self) -> None:
         await self._stack.enter_async_context(self.slots)
         await self._stack.enter_async_context(self._queue)
@@ -49,6 +54,7 @@ class SlotCluster(Cluster):
             self.workers.append(await self._stack.enter_async_context(worker))
             edge = _DirectEdge(f"edge-{number}", cast("Any", self.slots), EdgeProcess, self.settings)
             self.edges.append(await self._stack.enter_async_context(edge))
+        await self._open_nginx()
         await asyncio.gather(*(member.until_ready() for member in self.members))
 
 
