@@ -20,6 +20,7 @@ from shared.cluster_slots import Address
 from shared.cluster_url import CLUSTER_SCHEME, ClusterUrl
 from shared.errors import InvalidConfiguration
 from shared.redis_connection import make_cancellable
+from shared.redis_role import keep_to_master
 
 __all__ = ("SENTINEL_SCHEME", "SentinelUrl", "open_client")
 
@@ -76,6 +77,7 @@ def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
         return _cluster_client(ClusterUrl.parse(url), options)
     client = _sentinel_client(url, options) if url.startswith(f"{SENTINEL_SCHEME}:") else _plain_client(url, options)
     make_cancellable(client)
+    keep_to_master(client)
     return client
 
 

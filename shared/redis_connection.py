@@ -17,7 +17,7 @@ import redis.exceptions as rx
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ("make_cancellable",)
+__all__ = ("chunks", "make_cancellable")
 
 
 def make_cancellable(client: "Redis") -> None:
@@ -40,7 +40,7 @@ class _CancellableSend(AbstractConnection):
                 # Writing all the same would be a RuntimeError under uvloop, which nobody takes for a lost connection.
                 raise ConnectionResetError("it was closed by the other side")  # noqa: TRY301
             async with asyncio.timeout(self.socket_timeout):
-                await self._send_packed_command(_chunks(command))
+                await self._send_packed_command(chunks(command))
         except TimeoutError:
             await self.disconnect(nowait=True)
             raise rx.TimeoutError("Timeout writing to socket") from None
@@ -64,7 +64,8 @@ class _LeavesReplica(AbstractConnection):
             raise
 
 
-def _chunks(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:
+def chunks(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:
+    """A packed command in the pieces that it comes in."""
     if isinstance(command, str):
         command = command.encode()
     return [command] if isinstance(command, bytes) else command

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 
 from shared.redis_errors import mapping
+from shared.redis_role import look_of
 
 __all__ = ("Command", "RedisPipe")
 
@@ -47,7 +48,7 @@ class RedisPipe:
                 with mapping():
                     connection = await self._usable()
                     async with asyncio.timeout(connection.socket_timeout):
-                        replies = await self._converse(connection, commands)
+                        replies = await self._answers(connection, commands)
             except BaseException:
                 await self.aclose()
                 raise
@@ -77,6 +78,15 @@ class RedisPipe:
         parse_error = connection._parser.parse_error
         self._replies = hiredis.Reader(replyError=parse_error, notEnoughData=_NOTHING_YET)
         return connection
+
+    async def _answers(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
+        """The replies of a master. Raises `ReadOnlyError` when it is one no more, and then none of them counts."""
+        look = look_of(connection)
+        if look is None or not look.is_due():
+            return await self._converse(connection, commands)
+        role, *replies = await self._converse(connection, [look.question(), *commands])
+        look.judge(role)
+        return replies
 
     async def _converse(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
         # redis-py connects, authenticates and selects; its streams are taken from it, its parser is not asked.

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
 
 from shared.errors import StoreError, StoreUnavailable
 from shared.position import START, Position
@@ -14,7 +15,8 @@ from shared.redis_library import FUNCTIONS, Library
 from shared.redis_store import RedisStore
 from shared.store import Append, Appended, Gone
 from tests.conftest import own_keyspace, own_server
-from tests.support.redis_server import RedisServer, ServerKind, free_port
+from tests.support.redis_server import ServerKind
+from tests.support.sentinel import sentinel_of
 from tests.support.streams import RETENTION, append, begin, claim, log, nonce, texts, write
 from tests.support.waiting import eventually
 
@@ -132,35 +134,17 @@ async def test_a_stream_that_lost_its_log_is_gone(redis_kind: ServerKind) -> Non
         assert await store.due(limit=10) == []
 
 
-@asynccontextmanager
-async def sentinel_of(server: RedisServer) -> AsyncIterator[str]:
-    """The address of a master by the name `main`, seen by one sentinel."""
-    port = free_port()
-    config = server.directory / "sentinel.conf"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {server.directory}\nlogfile sentinel.log\n"
-        f"sentinel monitor main 127.0.0.1 {server.port} 1\n"
-        "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
-    )
-    process = await asyncio.create_subprocess_exec(server.binary, str(config), "--sentinel")
-    try:
-        yield f"redis+sentinel://127.0.0.1:{port}/main"
-    finally:
-        process.kill()
-        await process.wait()
-
-
 @pytest.mark.slow
 async def test_a_sentinel_leads_to_the_new_master(redis_kind: ServerKind) -> None:
     async with (
         own_server(redis_kind, args=AT_ONCE) as old,
         own_server(redis_kind) as replica,
-        store_on(replica.url) as look,
+        Redis(port=replica.port) as look,
     ):
-        await look.client.execute_command("REPLICAOF", "127.0.0.1", old.port)  # type: ignore[no-untyped-call]
+        await look.execute_command("REPLICAOF", "127.0.0.1", old.port)  # type: ignore[no-untyped-call]
 
         async def is_in_sync() -> bool:
-            return bool((await look.client.info("replication"))["master_link_status"] == "up")
+            return bool((await look.info("replication"))["master_link_status"] == "up")
 
         async with sentinel_of(old) as url, store_on(url) as store:
             await eventually(lambda: answers(store))

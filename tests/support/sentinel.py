@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from tests.support.redis_server import RedisServer, ServerKind, free_port, server_binary
 from tests.support.waiting import eventually
 
-__all__ = ("MASTER", "SentinelGroup", "running_sentinels")
+__all__ = ("MASTER", "SentinelGroup", "running_sentinels", "sentinel_of")
 
 MASTER: Final = "tailrace"
 # More than a second: a Sentinel pings a new master for the first time after one, and with 1000 ms calls it down in that
@@ -254,3 +254,21 @@ def _written_at_ns(line: str) -> int:
 def running_sentinels(kind: ServerKind = "redis7", *, args: Sequence[str] = ()) -> SentinelGroup:
     """A group to be entered with `async with`. Raises `ServerMissing` if the machine has no such server."""
     return SentinelGroup(kind, args=args)
+
+
+@asynccontextmanager
+async def sentinel_of(server: RedisServer) -> AsyncIterator[str]:
+    """The address of a master by the name `main`, seen by one sentinel."""
+    port = free_port()
+    config = server.directory / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {server.directory}\nlogfile sentinel.log\n"
+        f"sentinel monitor main 127.0.0.1 {server.port} 1\n"
+        "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
+    )
+    process = await asyncio.create_subprocess_exec(server.binary, str(config), "--sentinel")
+    try:
+        yield f"redis+sentinel://127.0.0.1:{port}/main"
+    finally:
+        process.kill()
+        await process.wait()
