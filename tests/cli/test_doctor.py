@@ -15,7 +15,7 @@ from tests.cli.command import Said, say
 from tests.cli.fake_edge import error, fake_edge
 from tests.conftest import missing
 from tests.support.provider import scripted_provider
-from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, running_redis
+from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, free_port, running_redis
 from tests.support.service import ours
 
 __all__ = ()
@@ -68,6 +68,17 @@ async def test_a_healthy_redis_passes(tmp_path: Path, healthy: RedisServer) -> N
     name = {"redis7": "Redis 7.", "valkey9": "Valkey 9."}[healthy.kind]
     assert found["redis version"]["detail"].startswith(name)
     assert Library.read().name in found["functions"]["detail"]
+
+
+async def test_a_replica_is_called_one(tmp_path: Path) -> None:
+    with running_redis("redis7", args=("--replicaof", "127.0.0.1", str(free_port()))) as replica:
+        said = await say("doctor", cwd=tmp_path, environment=ours(redis_url=replica.url))
+    found = by_check(said)
+    assert said.code != 0
+    for name in ("redis", "queue"):
+        assert found[name]["status"] == "failed"
+        assert "a replica answers" in found[name]["detail"]
+        assert "REPLICAOF NO ONE" in found[name]["fix"]
 
 
 async def test_it_changes_nothing_unasked(tmp_path: Path, sick: RedisServer) -> None:

@@ -8,7 +8,7 @@ from services.cli.checks.finding import Finding, failed, ok, skipped, warning
 from services.cli.local.stack import without_password
 from services.worker.dispatcher import queue_name
 from shared.cluster_client import ClusterClient
-from shared.errors import StoreError
+from shared.errors import StoreError, StoreReadOnly
 from shared.keys import Keyspace
 from shared.redis_client import open_client
 from shared.redis_errors import mapping
@@ -53,8 +53,7 @@ async def check_redis(settings: Settings, *, load: bool) -> Sequence[Finding]:
             ]
     except StoreError as error:
         fix = "start it, or set TAILRACE_REDIS_URL; `tailrace up` starts one by itself"
-        unseen = [skipped(name, "needs Redis") for name in _NEED_REDIS]
-        return [failed("redis", f"no answer from {place}: {error.message}", fix), *unseen]
+        return [_mute("redis", place, error, fix), *(skipped(name, "needs Redis") for name in _NEED_REDIS)]
     finally:
         await client.aclose()
 
@@ -69,13 +68,20 @@ async def check_queue(settings: Settings) -> Finding:
             waiting = await client.zcard(queue_name(settings.prefix))
     except StoreError as error:
         fix = "start it, or set TAILRACE_QUEUE_URL (without it the queue is on TAILRACE_REDIS_URL)"
-        return failed("queue", f"no answer from {without_password(url)}: {error.message}", fix)
+        return _mute("queue", without_password(url), error, fix)
     finally:
         await client.aclose()
     if int(info.get("cluster_enabled", 0)):
         return failed("queue", "is a Redis Cluster, which arq cannot use", "set TAILRACE_QUEUE_URL to a single Redis")
     shared = "shares the Redis of the streams" if settings.streams_and_queue_share_redis else "answers"
     return ok("queue", f"{shared} at {without_password(url)}; {waiting} jobs wait for a worker")
+
+
+def _mute(check: str, place: str, error: StoreError, fix: str) -> Finding:
+    if isinstance(error, StoreReadOnly):
+        fix = "name the master, or its Sentinels (redis+sentinel://…), or promote it: REPLICAOF NO ONE"
+        return failed(check, f"a replica answers at {place}", fix)
+    return failed(check, f"no answer from {place}: {error.message}", fix)
 
 
 def version(info: Info) -> Finding:
