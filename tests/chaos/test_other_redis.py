@@ -73,6 +73,30 @@ async def test_row_11_planned_failover() -> None:
     assert [history.spoken() for history in histories] == [expected(script) for script in scripts for _ in range(2)]
 
 
+async def test_row_11_demoted_by_hand() -> None:
+    """A plain `REPLICAOF` closes no connection and the address moves late. Nothing is lost, so nobody may be reset.
+
+    What is demoted has no link either: whoever went on reading there would hear nothing ever again.
+    """
+    scripts = [Script(f"row11.hand.{number}", chunks=150, rate=30) for number in range(4)]
+    with running_redis("redis7") as old, running_redis("redis7") as new:
+        async with proxied(old.port) as address, clients(old, new) as (old_client, new_client):
+            await new_client.execute_command("REPLICAOF", "127.0.0.1", old.port)
+            await eventually(lambda: is_linked(new_client), within_s=15)
+            url = f"redis://127.0.0.1:{address.port}/0"
+            async with running(url, "row11.hand") as stack, streaming(stack, scripts) as histories:
+                await old_client.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
+                await eventually(lambda: are_level(old_client, new_client), within_s=5)
+                await new_client.execute_command("REPLICAOF", "NO", "ONE")
+                await old_client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+                await old_client.execute_command("CLIENT", "UNPAUSE")
+                await until_held_up(histories)
+                address.target_port = new.port
+                assert await until_all_go_on(histories) < 3 + _SLACK_S
+    assert all(history.resets == [] for history in histories)
+    assert [history.spoken() for history in histories] == [expected(script) for script in scripts for _ in range(2)]
+
+
 async def test_row_13_disk_full(tmp_path: Path) -> None:
     """Reads go on, live streams end one way or the other, and with room again new streams are taken."""
     scripts = [Script(f"row13.{number}", chunks=280, rate=40) for number in range(3)]
@@ -183,6 +207,11 @@ async def clients(*servers: RedisServer) -> AsyncIterator[list[Any]]:
     finally:
         for client in found:
             await client.aclose()
+
+
+async def are_level(master: Any, replica: Any) -> bool:
+    above, below = await master.info("replication"), await replica.info("replication")
+    return bool(above["master_repl_offset"] == below["slave_repl_offset"])
 
 
 async def is_linked(client: Any) -> bool:
