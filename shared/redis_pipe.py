@@ -63,10 +63,15 @@ class RedisPipe:
             await connection.disconnect(nowait=True)
 
     async def _usable(self) -> Connection:
-        """An open connection. One that Redis has closed meanwhile is given up before anything is sent over it."""
+        """An open connection. One that Redis has closed meanwhile is given up before anything is sent over it.
+
+        So is one whose master another connection has found to be none.
+        """
         connection = self._connection
         if connection is not None and connection._reader is not None and not connection._reader.at_eof():
-            return connection
+            look = look_of(connection)
+            if look is None or not look.is_doubted():
+                return connection
         await self.aclose()
         return await self._open()
 
@@ -85,7 +90,7 @@ class RedisPipe:
         if look is None or not look.is_due():
             return await self._converse(connection, commands)
         role, *replies = await self._converse(connection, [look.question(), *commands])
-        look.judge(role)
+        await look.judge(role)
         return replies
 
     async def _converse(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 
 import redis.exceptions as rx
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from shared.redis_connection import chunks
 
@@ -31,7 +31,14 @@ _EVERY_S: Final = 1.0
 class _Doubt:
     """Shared by the connections of a client: when one of them last learned that its node may be no master any more."""
 
-    raised_at = -inf
+    def __init__(self, pool: ConnectionPool) -> None:
+        self.raised_at = -inf
+        self._pool = pool
+
+    async def raise_(self) -> None:
+        """Who is busy looks with its next command. Who is idle is closed, or each would cost somebody a refusal."""
+        self.raised_at = time.monotonic()
+        await self._pool.disconnect(inuse_connections=False)
 
 
 class RoleLook:
@@ -47,30 +54,34 @@ class RoleLook:
         return f"<RoleLook {'due' if self.is_due() else 'taken'}>"
 
     def is_due(self) -> bool:
-        return self._asked_at <= self._doubt.raised_at or time.monotonic() - self._asked_at >= _EVERY_S
+        return self.is_doubted() or time.monotonic() - self._asked_at >= _EVERY_S
+
+    def is_doubted(self) -> bool:
+        """Whether another connection has learned something since this one asked."""
+        return self._asked_at <= self._doubt.raised_at
 
     def question(self) -> bytes:
         """The command that asks. Its answer comes before those to what is sent after it."""
         self._asked_at = time.monotonic()
         return _QUESTION
 
-    def judge(self, answer: object) -> None:
+    async def judge(self, answer: object) -> None:
         """Raises `ReadOnlyError` if it is a replica's. An answer without a role, as a Sentinel's, says nothing."""
         pairs = answer if isinstance(answer, dict) else _pairs(answer)
         if pairs.get(b"role") == b"replica":
-            self.doubt()
+            await self.doubt()
             raise _refusal()
 
-    def doubt(self) -> None:
-        """Let all connections of this client look before they answer again."""
-        self._doubt.raised_at = time.monotonic()
+    async def doubt(self) -> None:
+        """No other connection of this client answers before it has looked."""
+        await self._doubt.raise_()
 
 
 def keep_to_master(client: "Redis") -> None:
     """Let this client's future connections leave a node that is no master."""
     pool = client.connection_pool
     base = pool.connection_class
-    pool.connection_class = type(f"Looking{base.__name__}", (_LooksAtRole, base), {"doubt": _Doubt()})
+    pool.connection_class = type(f"Looking{base.__name__}", (_LooksAtRole, base), {"doubt": _Doubt(pool)})
 
 
 def look_of(connection: AbstractConnection) -> RoleLook | None:
@@ -101,15 +112,15 @@ class _LooksAtRole(AbstractConnection):
         await super().send_packed_command(command, check_health)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        if self._is_asked:
+            await self._hear()
+        if self._is_left:
+            raise _refusal()  # to all that was sent along with the question
         try:
-            if self._is_asked:
-                await self._hear()
-            if self._is_left:
-                raise _refusal()  # for all that was sent along with the question
             return await super().read_response(*args, **options)
         except (rx.ConnectionError, rx.ResponseError) as error:
             if self.look is not None and _tells_of_failover(error):
-                self.look.doubt()
+                await self.look.doubt()
             raise
 
     async def _hear(self) -> None:
@@ -120,7 +131,7 @@ class _LooksAtRole(AbstractConnection):
             answer = None  # it knows no such command, so it is no Redis of ours; what follows will tell
         self._is_asked = False
         try:
-            self.look.judge(answer)
+            await self.look.judge(answer)
         except rx.ReadOnlyError:
             self._is_left = True
             await self.disconnect(nowait=True)

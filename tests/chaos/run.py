@@ -112,7 +112,7 @@ class Run:
 
     async def _settle(self) -> None:
         """A stream whose readers were told an end that a failover lost is still on its way to another one."""
-
+        await self.cluster.live()  # not before our own connections lead to the master there is now
         removed = {record.stream for record in self.history.records if isinstance(record, Removed)}
         kept = [stream_id for stream_id in self.workload.streams if stream_id not in removed]
 

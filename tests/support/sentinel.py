@@ -129,14 +129,9 @@ class SentinelGroup:
         await self.join_replication()
         info = await self._info(replica)
         if info.get("role") == "master" or info.get("master_port") != master.port:
-            await self._demote(replica, master)
+            # Unlike a Sentinel this disconnects nobody: who is still connected has to notice by itself.
+            await self.command(replica.port, "REPLICAOF", "127.0.0.1", master.port)
         await eventually(self.is_whole, within_s=within_s, every_s=0.05)
-
-    async def _demote(self, node: RedisServer, master: RedisServer) -> None:
-        """As a Sentinel does it: who is still connected would go on reading from what is no master any more."""
-        await self.command(node.port, "REPLICAOF", "127.0.0.1", master.port)
-        for kind in ("normal", "pubsub"):
-            await self.command(node.port, "CLIENT", "KILL", "TYPE", kind)
 
     async def cut_replication(self) -> None:
         """The replica hears nothing more, and nobody else notices."""
