@@ -2,6 +2,9 @@
 
 Creates, states and refusals go through a real edge; the answers are written here with the worker's own parts, because a
 provider would make it slow and change nothing about memory. The queue is on another Redis: nobody pulls from it.
+
+The peak is what Redis itself noted in the middle of its functions. Samples of `used_memory` every 20 ms missed up to a
+tenth of the budget.
 """
 
 import asyncio
@@ -101,6 +104,7 @@ async def _push(redis_url: str, edge_url: str, budget_bytes: int, *, live: int, 
         asked = evicted[:: 1 + len(evicted) // _GONE_MOST]
         gone = [await _status(http, stream_id) for stream_id in asked]
         usage = await author.store.usage()
+        await _note_peak(author, run, baseline)
     return {
         "budget_mib": budget_bytes / 2**20,
         "pushed_mib": run.pushed_bytes / 2**20,
@@ -148,11 +152,14 @@ async def _baseline(author: Author) -> int:
 
 async def _sample(author: Author, run: _Run, baseline: int) -> None:
     while True:
-        info = await author.store.client.info("memory")
-        if int(info["used_memory"]) - baseline > run.peak_bytes:
-            run.peak_bytes = int(info["used_memory"]) - baseline
-            run.peak_clients_bytes = int(info["mem_clients_normal"])
+        await _note_peak(author, run, baseline)
         await asyncio.sleep(_SAMPLE_S)
+
+
+async def _note_peak(author: Author, run: _Run, baseline: int) -> None:
+    info = await author.store.client.info("memory")
+    run.peak_bytes = int(info["used_memory_peak"]) - baseline
+    run.peak_clients_bytes = max(run.peak_clients_bytes, int(info["mem_clients_normal"]))
 
 
 async def _write(author: Author, http: aiohttp.ClientSession, run: _Run) -> None:
