@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from shared.events import DELTA_KINDS, LogEntry
+from shared.footprint import room_bytes, share_bytes
 from shared.memory_stream import Block, MemoryStream, Part
 from shared.position import Position
-from shared.store import Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over, share_bytes
+from shared.store import Closed, Compact, Compacted, CompactReply, Fenced, Gone, is_over
 
 __all__ = ("ENTRY_OVERHEAD", "compact", "share_of")
 
@@ -191,6 +192,4 @@ def _size_of(parts: Sequence[Part]) -> int:
 
 
 def _bytes_of(parts: Sequence[Part]) -> int:
-    size = _size_of(parts)
-    step = 1 << ((size - 1).bit_length() - 3)
-    return -(-size // step) * step
+    return room_bytes(_size_of(parts))

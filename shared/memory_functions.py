@@ -5,6 +5,7 @@ from dataclasses import replace
 from shared import events
 from shared.errors import StoreMisused
 from shared.events import DELTA_KINDS, KINDS, TERMINAL_KINDS, Event
+from shared.footprint import request_room_bytes
 from shared.memory_compaction import ENTRY_OVERHEAD, share_of
 from shared.memory_stream import MemoryStream
 from shared.position import Position
@@ -56,7 +57,7 @@ def create(stream: MemoryStream, new: NewStream, retention: Retention, now: int)
     if stream.tombstone is not None:
         return Gone()
     stream.put(status="queued", tenant=new.tenant, model=new.model, attempt=0, nonce="", tail=0, safe=0)
-    held = len(new.request) + len(new.metadata)
+    held = request_room_bytes(len(new.request)) + len(new.metadata)
     stream.put(bytes=held, beside=held, settled=held, digest=new.digest, metadata=new.metadata)
     stream.put(interruption=new.interruption or "", created_ms=now, lease_ms=now + new.dispatch_ms)
     stream.request, stream.lease_ms, stream.touched_ms = new.request, now + new.dispatch_ms, now
@@ -80,7 +81,7 @@ def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) ->
     keep = stream.number("safe") if claim.mode == "continue" else 0
     freed = _fence(stream, attempt + 1, keep, claim.nonce, claim.reason, claim.worker)
     held_bytes = stream.number("bytes") - freed
-    stream.put(bytes=held_bytes if keep else len(stream.request) + len(stream.meta[b"metadata"]))
+    stream.put(bytes=held_bytes if keep else stream.request_bytes + len(stream.meta[b"metadata"]))
     stream.put(status="running", provider=claim.provider, lease_ms=now + claim.lease_ms)
     stream.meta.setdefault(b"started_ms", str(now).encode())
     stream.lease_ms = now + claim.lease_ms
@@ -286,8 +287,8 @@ def _close_unowned(stream: MemoryStream, event: Event, nonce: str, retention: Re
 
 def _close(stream: MemoryStream, kind: str, retention: Retention, now: int) -> None:
     stream.put(status=kind, finished_ms=now, lease_ms=0)
-    stream.add("bytes", -len(stream.request or b""))
-    stream.add("beside", -len(stream.request or b""))
+    stream.add("bytes", -stream.request_bytes)
+    stream.add("beside", -stream.request_bytes)
     stream.request, stream.lease_ms, stream.touched_ms, stream.chore_ms = None, None, now, now
     _settle(stream)
     _expire_at(stream, now + retention.retain_ms, retention)

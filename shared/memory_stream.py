@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from shared.events import Event, LogEntry
+from shared.footprint import request_room_bytes
 from shared.position import Position
 from shared.redis_replies import block_parts, meta_reply
 from shared.store import Meta, Tombstone
@@ -68,7 +69,11 @@ class MemoryStream:
     @property
     def blocks_bytes(self) -> int:
         """What the blocks hold: all that is beside the entries, without request and metadata."""
-        return self.number("beside") - len(self.request or b"") - len(self.meta.get(b"metadata", b""))
+        return self.number("beside") - self.request_bytes - len(self.meta.get(b"metadata", b""))
+
+    @property
+    def request_bytes(self) -> int:
+        return request_room_bytes(len(self.request or b""))
 
     def text(self, name: str) -> str:
         return self.meta.get(name.encode(), b"").decode()

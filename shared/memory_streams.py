@@ -322,7 +322,7 @@ class MemoryStreams:
         return Usage(
             bytes=sum(stream.number("settled") + share_of(stream) for stream in held),
             blocks=sum(stream.blocks_bytes for stream in held),
-            requests=sum(len(stream.request or b"") for stream in held),
+            requests=sum(stream.request_bytes for stream in held),
             **counts,
         )
 

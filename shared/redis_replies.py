@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import orjson
 
 from shared.events import Event, LogEntry, stored
+from shared.footprint import share_bytes
 from shared.lineage import Fence, Lineage
 from shared.listing import ListingCursor
 from shared.position import Position
@@ -43,7 +44,6 @@ from shared.store import (
     TailMismatch,
     Tombstone,
     Usage,
-    share_bytes,
 )
 from shared.token_usage import AttemptUsage, read_usage
 

@@ -63,11 +63,7 @@ __all__ = (
     "Tombstone",
     "Usage",
     "is_over",
-    "share_bytes",
 )
-
-# As STREAM_OVERHEAD and GROWTH_OVERHEAD in Lua.
-_STREAM_BYTES, _GROWTH_BYTES = 2048, 4608
 
 Status = Literal["queued", "running", "done", "error", "cancelled"]
 Interruption = Literal["continue", "restart", "fail"]
@@ -77,11 +73,6 @@ Eviction = Literal["expired", "evicted"]
 def is_over(status: str) -> bool:
     """Whether a stream with this status has its terminal event."""
     return status in {"done", "error", "cancelled"}
-
-
-def share_bytes(*, is_whole: bool) -> int:
-    """What the sums count for a stream besides its bytes: its keys, and until it is folded whole room to grow into."""
-    return _STREAM_BYTES if is_whole else _STREAM_BYTES + _GROWTH_BYTES
 
 
 @dataclass(frozen=True, slots=True)

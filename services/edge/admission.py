@@ -5,9 +5,11 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
+from shared.churn import Churn
 from shared.errors import MemoryPressure
+from shared.footprint import request_room_bytes, share_bytes
 from shared.settings import Settings
-from shared.store import Store, share_bytes
+from shared.store import Store
 
 __all__ = ("Admission",)
 
@@ -34,6 +36,7 @@ class Admission:
         self._store = store
         self._settings = settings
         self._all = _Sample(float("-inf"), 0)
+        self._churn = Churn()
         self._tenants: dict[str, _Sample] = {}
         self._sampling = asyncio.Lock()
 
@@ -42,7 +45,7 @@ class Admission:
 
     async def admit(self, tenant: str, request_bytes: int) -> None:
         """Raises `MemoryPressure`, which says when to come again, or `StoreError`."""
-        wanted = request_bytes + share_bytes(is_whole=False)
+        wanted = request_room_bytes(request_bytes) + share_bytes(is_whole=False)
         async with self._sampling:  # one look for all that come at once
             samples = [(await self._sampled(), self._settings.max_total_bytes)]
             if self._settings.max_tenant_bytes is not None:
@@ -56,7 +59,8 @@ class Admission:
         if self._is_old(self._all, self._settings.max_total_bytes):
             # New streams go into these buckets only. If there were more once, the evictors still count them.
             usage = await self._store.usage(buckets=self._settings.buckets)
-            self._all = _Sample(_now(), usage.bytes)
+            self._churn.note(_now(), usage)
+            self._all = _Sample(_now(), usage.bytes + self._churn.tombstone_bytes(self._settings))
         return self._all
 
     async def _sampled_tenant(self, tenant: str) -> _Sample:

@@ -30,7 +30,7 @@ local function claim(keys, args)
   local freed = fence(keys, mine, keep, args[1], args[5], args[2], held[2])
   local bytes = tonumber(held[8]) - freed
   if keep == 0 then
-    bytes = #request + redis.call('HSTRLEN', keys[META], 'metadata')
+    bytes = request_bytes(#request) + redis.call('HSTRLEN', keys[META], 'metadata')
   end
   -- A writer that is to stop has its appends looked at twice, and so hears of it.
   redis.call('HSET', keys[META], 'writer', held[7] == '1' and '' or args[1], 'status', 'running', 'provider', args[7], 'lease_ms', deadline,

@@ -29,14 +29,6 @@ local function block_size_of(fields)
   return size
 end
 
--- What it costs in `bytes`: as the allocator does, rounded up to a quarter of the power of two below it. Up to a quarter more,
--- and nearly that for blocks that have doubled: with a flat sixth, a stream at its limit took 1.05 of it.
-local function room_for(size)
-  local _, exponent = math.frexp(size - 1)
-  local step = 2 ^ (exponent - 3)
-  return math.ceil(size / step) * step
-end
-
 local function block_bytes_of(fields)
   return room_for(block_size_of(fields))
 end

@@ -25,7 +25,8 @@ local function create(keys, args)
   end
   local now, id = now_ms(), id_of(keys[META])
   local deadline, live_ms = now + tonumber(args[7]), tonumber(args[8])
-  local held_bytes = #args[3] + #args[5]
+  local request = request_bytes(#args[3])
+  local held_bytes = request + #args[5]
   local bytes = digits(held_bytes)
   -- What `append` wants comes first: Redis looks through a small hash from its start, field by field.
   redis.call('HSET', keys[META],
@@ -39,7 +40,7 @@ local function create(keys, args)
   redis.call('ZADD', keys[LEASES], digits(deadline), id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('HINCRBY', keys[USAGE], 'created', 1)
-  redis.call('HINCRBY', keys[USAGE], 'requests', #args[3])
+  redis.call('HINCRBY', keys[USAGE], 'requests', digits(request))
   count_bytes(keys, args[1], held_bytes + share_of(false))
   expire_at(keys, now + live_ms, tonumber(args[9]))
   prune(keys)
