@@ -19,6 +19,7 @@ from services.edge.memory_state import memory_state
 from services.edge.reader import FIRST_PAGE_EVENTS, Reader
 from services.edge.resume import at_end, step
 from services.edge.schemas import CreateStream
+from services.edge.turns import Turns
 from services.edge.wire import Wire
 from shared.content import Content
 from shared.dispatch import Dispatcher
@@ -44,6 +45,9 @@ __all__ = ("NOW", "CreatedStream", "Streams")
 
 logger = logging.getLogger(__name__)
 
+# Requests that are on their way to Redis at the same time: this part of the budget, or a single one. Redis has each of
+# them up to three times then; 96 creates of 1 MiB that came at once took 0.12 of a budget of 96 MiB beside the sums.
+_TURNS_SHARE = 1 / 256
 # The cursor of a reader that only wants what is yet to come.
 NOW = "now"
 _NOT_FOR_THE_PROVIDER = {"metadata", "on_interruption"}
@@ -67,6 +71,7 @@ class Streams:
         self._hub = hub
         self._settings = settings
         self._admission = Admission(store, settings)
+        self._turns = Turns(round(settings.max_total_bytes * _TURNS_SHARE))
         self._resumes: dict[str, Counter] = {}
         self._secret: bytes | None = None
         self.is_draining = False
@@ -123,18 +128,24 @@ class Streams:
         return Reader(self._hub, snapshot, after, wire=wire, is_fresh=cursor is None)
 
     async def _create(self, new: NewStream) -> CreateReply:
-        """Create a stream if there is memory for it. Repeating an earlier create needs none."""
+        """Create a stream if there is memory for it."""
+        try:
+            async with self._turns.taken(len(new.request)):
+                await self._admit(new)
+                return await self._store.create(new, self._settings.retention)
+        except (MemoryPressure, StoreFull) as refusal:
+            self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
+            if isinstance(refusal, StoreFull):
+                raise MemoryPressure from refusal
+            raise
+
+    async def _admit(self, new: NewStream) -> None:
+        """Repeating an earlier create needs no memory."""
         try:
             await self._admission.admit(new.tenant, len(new.request))
-        except MemoryPressure as refusal:
+        except MemoryPressure:
             if await self._store.meta(new.id) is None:
-                self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
                 raise
-        try:
-            return await self._store.create(new, self._settings.retention)
-        except StoreFull as refusal:
-            self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
-            raise MemoryPressure from refusal
 
     async def _touch(self, stream_id: str) -> None:
         """What is read is not evicted next. Not worth failing a reader for."""

@@ -75,6 +75,22 @@ async def test_a_create_is_refused_and_an_earlier_one_can_be_repeated(small: Sta
     assert small.edges[0].metric("tailrace_creates_refused_total") >= 4
 
 
+async def test_large_requests_that_come_at_once_do_not_pile_up_in_redis(server: RedisServer) -> None:
+    """Neither as what is kept nor as what is on its way: at its peak Redis is never a tenth above the budget."""
+    budget = 16 * MIB
+    with running_stack(redis_url=server.url, prefix="large", edges=1, workers=0, max_total_bytes=budget) as stack:
+        (port,) = stack.ports
+        client = open_client(server.url)
+        empty = int((await client.info("memory"))["used_memory"])
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * MIB}]}
+        answers = await asyncio.gather(*(call(port, "POST", "/v1/streams", body=body) for _ in range(40)))
+        statuses = [status for status, _ in answers]
+        assert statuses.count(201) >= 10
+        assert statuses.count(201) + statuses.count(503) == 40
+        assert int((await client.info("memory"))["used_memory_peak"]) - empty < 1.1 * budget
+        await client.aclose()
+
+
 async def test_an_evicted_stream_answers_410(small: Stack, redis_url: str) -> None:
     (port,) = small.ports
     store = RedisStore(open_client(redis_url), Keyspace(small.settings["prefix"]))
