@@ -82,7 +82,7 @@ class _Gathered:
 
 def share_of(stream: MemoryStream) -> int:
     """What the sums count for the stream besides its bytes."""
-    return share_bytes(is_whole=bool(stream.text("whole")))
+    return share_bytes(folded=stream.number("folded"), is_whole=bool(stream.text("whole")))
 
 
 def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> CompactReply:

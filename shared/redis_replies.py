@@ -48,6 +48,7 @@ from shared.store import (
 from shared.token_usage import AttemptUsage, read_usage
 
 __all__ = (
+    "STALEST_FIELDS",
     "USAGE_FIELDS",
     "append_reply",
     "beat_reply",
@@ -72,6 +73,7 @@ __all__ = (
 )
 
 Reply = Sequence[bytes]
+STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "whole")
 USAGE_FIELDS: Final = tuple(Usage.__dataclass_fields__)
 
 # Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.
@@ -172,8 +174,11 @@ def usage_sum(found: Iterable[Usage]) -> Usage:
     return replace(total, largest=max((usage.largest for usage in usages), default=0))
 
 
-def stalest(place: ListingCursor, tenant: str, status: str, held: int, *, is_whole: bool) -> Stalest:
-    return Stalest(place.id, tenant, status, held + share_bytes(is_whole=is_whole), place.touched_ms, str(place))
+def stalest(place: ListingCursor, fields: Sequence[bytes | None]) -> Stalest:
+    """Of a stream that is there, by its `STALEST_FIELDS`."""
+    tenant, status, held, folded, whole = (value or b"" for value in fields)
+    counted = int(held) + share_bytes(folded=int(folded or 0), is_whole=bool(whole))
+    return Stalest(place.id, tenant.decode(), status.decode(), counted, place.touched_ms, str(place))
 
 
 def tenant_sums(usages: Iterable[Mapping[bytes, bytes]]) -> dict[str, int]:

@@ -205,13 +205,9 @@ class RedisStore:
         places = sorted(place for place in found if place > after)[:limit]
         async with self._client.pipeline(transaction=False) as pipe:
             for each in places:
-                pipe.hmget(self._keys.meta(each.id), ["tenant", "status", "bytes", "whole"])
+                pipe.hmget(self._keys.meta(each.id), list(replies.STALEST_FIELDS))
             fields = await self._execute(pipe)
-        return [
-            replies.stalest(each, tenant.decode(), status.decode(), int(held), is_whole=whole is not None)
-            for each, (tenant, status, held, whole) in zip(places, fields, strict=True)
-            if status is not None
-        ]
+        return [replies.stalest(each, held) for each, held in zip(places, fields, strict=True) if held[0] is not None]
 
     async def usage(self, *, buckets: int = len(_BUCKETS)) -> Usage:
         return replies.usage_sum((await self._usages(_BUCKETS[:buckets])).values())

@@ -45,7 +45,7 @@ class Admission:
 
     async def admit(self, tenant: str, request_bytes: int) -> None:
         """Raises `MemoryPressure`, which says when to come again, or `StoreError`."""
-        wanted = request_room_bytes(request_bytes) + share_bytes(is_whole=False)
+        wanted = request_room_bytes(request_bytes) + share_bytes(folded=0, is_whole=False)
         async with self._sampling:  # one look for all that come at once
             samples = [(await self._sampled(), self._settings.max_total_bytes)]
             if self._settings.max_tenant_bytes is not None:

@@ -210,7 +210,6 @@ local function close_fold(keys, attempt, tail, expires_ms)
     shrink(keys[BLOCKS], next_id)
   end
   redis.call('HSET', keys[META], 'whole', '1')
-  count_bytes(keys, redis.call('HGET', keys[META], 'tenant'), -GROWTH_OVERHEAD)
   redis.call('ZADD', keys[CHORES], digits(expires_ms), id_of(keys[META]))
 end
 
@@ -269,6 +268,7 @@ local function compact(keys, args)
     bytes, beside, folded = bytes - found.freed + grown, beside + grown, offset_of(found.id)
   end
   trim(bytes)
+  change_share(keys, share_of(nil, held[6]), share_of(is_last, folded))
   if is_last then
     close_fold(keys, attempt, tail, expires_ms)
     expires_ms = expires_ms + BACKSTOP_MS

@@ -41,7 +41,7 @@ local function create(keys, args)
   redis.call('ZADD', keys[RECENT], digits(now), id)
   redis.call('HINCRBY', keys[USAGE], 'created', 1)
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(request))
-  count_bytes(keys, args[1], held_bytes + share_of(false))
+  count_bytes(keys, args[1], held_bytes + share_of())
   expire_at(keys, now + live_ms, tonumber(args[9]))
   prune(keys)
   return { 'CREATED', digits(now) }

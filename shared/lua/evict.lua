@@ -3,7 +3,7 @@
 -- Answers  EVICTED bytes | LIVE | GONE
 -- Keeps: a live stream is never evicted; an expired one not before its time.
 local function evict(keys, args)
-  local held = redis.call('HMGET', keys[META], 'status', 'tenant', 'bytes', 'expires_ms', 'whole')
+  local held = redis.call('HMGET', keys[META], 'status', 'tenant', 'bytes', 'expires_ms', 'whole', 'folded')
   if not held[1] then
     leave_indexes(keys)
     return { 'GONE' }
@@ -21,5 +21,5 @@ local function evict(keys, args)
     redis.call('PEXPIRE', keys[TOMBSTONE], args[2])
     keep_shared_until(keys, now + tonumber(args[2]))
   end
-  return { 'EVICTED', digits(tonumber(held[3]) + share_of(held[5])) }
+  return { 'EVICTED', digits(tonumber(held[3]) + share_of(held[5], held[6])) }
 end

@@ -10,9 +10,9 @@ local function recount(keys, args)
   local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
   local total, largest, by_tenant = 0, 0, {}
   for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do
-    local held = redis.call('HMGET', prefix .. id, 'settled', 'tenant', 'whole')
+    local held = redis.call('HMGET', prefix .. id, 'settled', 'tenant', 'whole', 'folded')
     if held[2] then
-      local bytes = tonumber(held[1] or 0) + share_of(held[3])
+      local bytes = tonumber(held[1] or 0) + share_of(held[3], held[4])
       total, largest = total + bytes, math.max(largest, bytes)
       by_tenant[held[2]] = (by_tenant[held[2]] or 0) + bytes
     else

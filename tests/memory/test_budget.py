@@ -1,5 +1,6 @@
 """Who goes when memory is short, who never does, and what is counted."""
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.cli.bench.author import Author, opened_author
 from services.edge.admission import Admission
 from services.worker.budget import Budget, limit_bytes
 from shared import events
@@ -14,15 +16,16 @@ from shared.churn import Churn
 from shared.errors import MemoryPressure
 from shared.redis_store import RedisStore
 from shared.settings import Settings
-from shared.store import Evicted, Gone, Live, Recount, Server, Store, Usage
+from shared.store import Beat, Compact, Evicted, Gone, Live, Recount, Server, Store, Usage
 from shared.telemetry import Metrics
+from tests.support.redis_server import running_redis
 from tests.support.streams import REQUEST, RETENTION, append, begin, claim, create, end, nonce, texts, write
 from tests.support.waiting import eventually
 
 __all__ = ()
 
-# What the sums count for a stream besides its bytes: while it grows, and folded whole.
-GROWING, SHARE = 6_656, 2_048
+# What the sums count for a stream besides its bytes: while it grows, when it has blocks too, and folded whole.
+GROWING, FOLDING, SHARE = 6_656, 11_264, 2_048
 MIB = 2**20
 
 
@@ -219,6 +222,55 @@ async def test_a_recount_finds_what_redis_expired_by_itself(store: RedisStore) -
     assert (await store.usage()).largest == meta.bytes + GROWING
     assert [each.id for each in await store.stalest(limit=10)] == [kept]
     assert await store.recount("07", limit=10) == Recount(0, 1, drifted // 2)
+
+
+async def test_the_share_of_a_stream_follows_its_folds(any_store: Store) -> None:
+    async def share() -> int:
+        meta = await any_store.meta(stream_id)
+        assert meta is not None
+        await any_store.heartbeat([Beat(stream_id, meta.nonce, 60_000)], RETENTION)
+        assert (await any_store.recount(stream_id[:2], limit=10)) == Recount(0, 1, (await any_store.usage()).bytes)
+        assert [each.bytes for each in await any_store.stalest(limit=10)] == [(await any_store.usage()).bytes]
+        return (await any_store.usage()).bytes - meta.bytes
+
+    stream_id = await begin(any_store)
+    assert await share() == GROWING
+    for number in (1, 2):
+        tail = await write(any_store, stream_id, *(["x" * 1_000] * 4), number=number)
+        await any_store.compact([Compact(stream_id, nonce(number), MIB, 50 * MIB)])
+        assert await share() == FOLDING
+        if number == 1:
+            await any_store.release(stream_id, nonce(1))
+            await claim(any_store, stream_id, 2)
+            assert await share() == GROWING, "a new start has no blocks"
+    await append(any_store, stream_id, [events.done("stop")], tail=tail, number=2)
+    assert await share() == FOLDING
+    await any_store.compact([Compact(stream_id, "", MIB, 50 * MIB)])
+    assert await share() == SHARE
+    assert isinstance((await any_store.evict([stream_id], why="evicted", tombstone_ms=0))[0], Evicted)
+    assert (await any_store.usage()).bytes == 0
+
+
+@pytest.mark.parametrize(("length", "piece"), [(2_500, 5), (3_500, 20), (3_500, 200), (12_000, 200), (40_000, 200)])
+async def test_what_is_counted_for_streams_that_are_folded_while_they_grow(length: int, piece: int) -> None:
+    """Nodes that have room to grow and what is in no key, the tables of keys for one, are in `used_memory` only."""
+    with running_redis("redis7") as server:
+        async with opened_author(server.url) as author:
+            await author.end(await author.begin())
+            before = await used_and_counted(author)
+            writers = [await author.begin() for _ in range(40)]
+            for _ in range(0, length, piece):
+                await asyncio.gather(*(author.say(writer, "x" * piece) for writer in writers))
+            await author.store.heartbeat([Beat(each.id, each.nonce, 60_000) for each in writers], RETENTION)
+            live = await used_and_counted(author)
+            await asyncio.gather(*(author.end(writer) for writer in writers))
+            ended = await used_and_counted(author)
+    for used, counted in (live, ended):
+        assert 0.5 < (used - before[0]) / (counted - before[1]) < 1.1
+
+
+async def used_and_counted(author: Author) -> tuple[int, int]:
+    return (await author.store.server()).used_bytes, (await author.store.usage()).bytes
 
 
 async def test_what_is_counted_is_near_what_redis_takes(store: RedisStore) -> None:
