@@ -12,7 +12,7 @@ import hiredis
 from shared.keys import Keyspace
 from shared.store import Append, Retention
 
-__all__ = ("append_words", "packed_append")
+__all__ = ("append_words", "packed_append", "packed_word", "packed_words")
 
 _WORDS_BEFORE_KEYS = 3
 # nonce, tail, safe, kind, size, value
@@ -47,7 +47,7 @@ def packed_append(function: str, keys: Keyspace, append: Append, retention: Rete
         tail,
         len(safe),
         safe,
-        _word(event.kind),
+        packed_word(event.kind),
         len(size),
         size,
         len(event.value),
@@ -65,18 +65,21 @@ def _beginning(function: str, prefix: str, stream_id: str, nonce: str) -> bytes:
     keys = Keyspace(prefix).of_append(stream_id)
     words = ("FCALL", function, len(keys), *keys, nonce)
     count = _WORDS_BEFORE_KEYS + len(keys) + _WORDS_OF_ONE_EVENT
-    return b"*%d\r\n%b" % (count, _without_count(_packed(words)))
+    return b"*%d\r\n%b" % (count, packed_words(words))
 
 
 @lru_cache(maxsize=64)
-def _word(word: str) -> bytes:
-    return _without_count(_packed((word,)))
+def packed_word(word: str) -> bytes:
+    """A word that comes again and again."""
+    return packed_words((word,))
+
+
+def packed_words(words: tuple[Any, ...]) -> bytes:
+    """Words as they stand in a command, without the count that a command begins with."""
+    packed = _packed(words)
+    return packed[packed.index(b"\n") + 1 :]
 
 
 def _packed(words: tuple[Any, ...]) -> bytes:
     packed: bytes = hiredis.pack_command(words)
     return packed
-
-
-def _without_count(packed: bytes) -> bytes:
-    return packed[packed.index(b"\n") + 1 :]

@@ -30,6 +30,7 @@ FUNCTIONS: Final = (
     "create",
     "claim",
     "append",
+    "append_deltas",
     "heartbeat",
     "release",
     "cancel",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import orjson
 
@@ -12,6 +12,7 @@ from shared.lineage import Fence, Lineage
 from shared.listing import ListingCursor
 from shared.position import Position
 from shared.store import (
+    Append,
     Appended,
     AppendReply,
     Beating,
@@ -104,8 +105,10 @@ def claim_reply(reply: Reply) -> ClaimReply:
     return cast("ClaimReply", _refusal(reply))
 
 
-def append_reply(reply: Reply | bytes) -> AppendReply:
-    """The good answer comes as one string, which is cheaper for Redis to make than a list; refusals as lists."""
+def append_reply(append: Append, reply: Reply | bytes | Literal[1]) -> AppendReply:
+    """The good answer comes as a bare 1 or as one string, which Redis makes faster than a list; refusals as lists."""
+    if reply == 1:
+        return Appended(append.safe)
     if isinstance(reply, bytes):
         _, tail, cancelling, held, beside = reply.split(b" ")
         held_bytes = int(held)

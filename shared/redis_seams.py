@@ -13,7 +13,7 @@ from shared.redis_pipe import Command, RedisPipe
 from shared.redis_tailer import RedisTailer
 from shared.store import Tailer
 
-__all__ = ("Pipe", "pipe_to", "tailer_of")
+__all__ = ("Pipe", "is_cluster", "pipe_to", "tailer_of")
 
 
 class Pipe(Protocol):
@@ -24,6 +24,10 @@ class Pipe(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+def is_cluster(client: "Redis") -> bool:
+    return isinstance(client, ClusterClient)
 
 
 def pipe_to(client: "Redis") -> Pipe:

@@ -12,13 +12,13 @@ from shared.events import Event
 from shared.keys import ID_CHARS, Keyspace, bucket_of
 from shared.listing import ListingCursor, matches
 from shared.position import Position
-from shared.redis_append import packed_append
 from shared.redis_cancels import RedisCancelListener
+from shared.redis_deltas import AppendCommands, replies_of
 from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
 from shared.redis_pipe import Command
 from shared.redis_reads import Answer, LogRead, RedisReads
-from shared.redis_seams import pipe_to, tailer_of
+from shared.redis_seams import is_cluster, pipe_to, tailer_of
 from shared.store import (
     Append,
     AppendReply,
@@ -67,7 +67,7 @@ class RedisStore:
         self._client = client
         self._keys = keys
         self._library = Library.read()
-        self._append = self._library.function("append")
+        self._appends = AppendCommands(self._library, keys, is_cluster=is_cluster(client))
         self._pipe = pipe_to(client)
         self._read_pipe = pipe_to(client)
         self._reads = RedisReads(self._read_many)
@@ -98,9 +98,11 @@ class RedisStore:
 
     async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
         async def ask(asked: Sequence[Append]) -> list[Any]:
-            return await self._pipe.ask([packed_append(self._append, self._keys, each, retention) for each in asked])
+            calls = self._appends.calls(asked)
+            return replies_of(calls, await self._pipe.ask([self._appends.packed(call, retention) for call in calls]))
 
-        return await self._call_many(appends, replies.append_reply, ask)
+        pairs = zip(appends, await self._answers(appends, ask), strict=True)
+        return [raw if isinstance(raw, Exception) else replies.append_reply(append, raw) for append, raw in pairs]
 
     async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
         calls: list[Call] = [
@@ -323,10 +325,14 @@ class RedisStore:
     async def _call_many(
         self, calls: Sequence[C], parse: Callable[[Any], T], ask: Callable[[Sequence[C]], Awaitable[list[Any]]]
     ) -> list[T | Exception]:
+        return [raw if isinstance(raw, Exception) else parse(raw) for raw in await self._answers(calls, ask)]
+
+    async def _answers(self, calls: Sequence[C], ask: Callable[[Sequence[C]], Awaitable[list[Any]]]) -> list[Any]:
+        """The answers as they came; refusals stand among them as our exceptions."""
         raw = await ask(calls)
         refused = [index for index, reply in enumerate(raw) if isinstance(reply, Exception)]
         if not refused:
-            return [parse(reply) for reply in raw]
+            return raw
         missing = [index for index in refused if is_missing_function(raw[index])]
         if missing:
             # A function that was not there has written nothing, so calling it again is safe.
@@ -334,7 +340,7 @@ class RedisStore:
             again = await ask([calls[index] for index in missing])
             for index, reply in zip(missing, again, strict=True):
                 raw[index] = reply
-        return [mapped(reply) if isinstance(reply, Exception) else parse(reply) for reply in raw]
+        return [mapped(reply) if isinstance(reply, Exception) else reply for reply in raw]
 
     async def _fcall(self, calls: Sequence[Call]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipe:

@@ -202,13 +202,14 @@ class Exhausted:
 class Appended:
     """Done: the log ends at `tail`. `cancelling` asks the writer to stop; `bytes` is what the stream holds.
 
-    `unfolded` of these bytes are single entries: what a compaction could make smaller.
+    `unfolded` of these bytes are single entries: what a compaction could make smaller. Neither is told each time, but
+    before there is half a KiB more of either.
     """
 
     tail: int
-    cancelling: bool
-    bytes: int
-    unfolded: int = field(default=0, compare=False)
+    cancelling: bool = False
+    bytes: int | None = None
+    unfolded: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,12 +52,11 @@ class Compactor:
         enough = self._settings.fold_bytes
         for writer, reply in zip(writers, replies, strict=True):
             match reply:
-                case Appended() if reply.unfolded < enough + writer.unfoldable_bytes:
-                    continue
-                case Appended() if self._is_too_much(reply):
-                    urgent.append(writer)
-                case Appended():
-                    self._want(writer)
+                case Appended(unfolded=int(unfolded), bytes=int(held)) if unfolded >= enough + writer.unfoldable_bytes:
+                    if unfolded > _TOO_MUCH_BYTES or held > self._settings.max_stream_bytes:
+                        urgent.append(writer)
+                    else:
+                        self._want(writer)
                 case StoreError(code="store_full"):
                     # Under OOM a fold is allowed, and it makes room; so does whoever evicts.
                     self._want(writer)
@@ -65,9 +64,6 @@ class Compactor:
         while urgent:
             self._wanted.update(dict.fromkeys(urgent[_MOST:]))
             urgent = [writer for writer in await self._compact(urgent[:_MOST]) if not writer.is_stopped]
-
-    def _is_too_much(self, reply: Appended) -> bool:
-        return reply.unfolded > _TOO_MUCH_BYTES or reply.bytes > self._settings.max_stream_bytes
 
     def _want(self, writer: Writer) -> None:
         self._wanted[writer] = None

@@ -1,7 +1,6 @@
 """append: OK, TAIL, FENCED, CLOSED, GONE; and batches that are refused as a whole."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +9,8 @@ from shared import events
 from shared.errors import StoreMisused
 from shared.events import Event
 from shared.position import Position
-from shared.store import Append, Appended, Closed, Ended, Fenced, Gone, Meta, Store, TailMismatch
+from shared.redis_store import RedisStore
+from shared.store import Append, Appended, Claimed, Closed, Ended, Fenced, Gone, Meta, Store, TailMismatch, share_bytes
 from tests.support.streams import (
     OVER_MS,
     REQUEST,
@@ -201,10 +201,10 @@ async def test_a_cancel_flag_comes_with_the_answer(any_store: Store) -> None:
 BAD_BATCHES: dict[str, Sequence[Event]] = {
     "text of another size": [FINE, Event("text", b"hello", 4), FINE],
     "text of size 0": [FINE, Event("text", b"", 0), FINE],
-    "usage of size 0": [FINE, replace(events.usage({}), size=0), FINE],
-    "usage of two units": [FINE, replace(events.usage({}), size=2), FINE],
-    "a negative size": [FINE, replace(events.usage({}), size=-1), FINE],
-    "half a unit": [FINE, replace(events.usage({}), size=cast("int", 1.5)), FINE],
+    "usage of size 0": [FINE, events.usage({})._replace(size=0), FINE],
+    "usage of two units": [FINE, events.usage({})._replace(size=2), FINE],
+    "a negative size": [FINE, events.usage({})._replace(size=-1), FINE],
+    "half a unit": [FINE, events.usage({})._replace(size=cast("int", 1.5)), FINE],
     "an unknown kind": [FINE, Event("song", b"{}", 1), FINE],
     "a fence": [FINE, events.fence(nonce=nonce(1), keep=4, reason="forged", worker="me"), FINE],
     "something after the end": [FINE, events.done("stop"), FINE],
@@ -260,6 +260,91 @@ async def test_one_refusal_does_not_disturb_the_others(any_store: Store) -> None
     assert isinstance(refused, StoreMisused)
     assert isinstance(answered, Appended)
     assert gone == Gone()
+
+
+async def written(store: Store, text: str) -> str:
+    """A stream with this text in it."""
+    stream_id = await begin(store)
+    await write(store, stream_id, text)
+    return stream_id
+
+
+def one_more(stream_id: str, text: str, *, tail: int, number: int = 1) -> Append:
+    event = events.delta("text", text)
+    return Append(stream_id, nonce(number), tail, (event,), tail + event.size)
+
+
+async def test_deltas_of_many_streams_share_a_batch(any_store: Store) -> None:
+    """What a busy worker sends: one delta each, with now and then something longer between them."""
+    streams = [await written(any_store, "begun") for _ in range(300)]
+    tails = [5] * len(streams)
+    for turn in range(3):
+        calls = [one_more(each, f" {turn}€", tail=tail) for each, tail in zip(streams, tails, strict=True)]
+        calls[77] = Append(streams[77], nonce(1), tails[77], [*texts(" ", f"{turn}€"), events.usage({})], tails[77] + 6)
+        replies = await any_store.append(calls, RETENTION)
+        tails = [tail + 5 + (each == 77) for each, tail in enumerate(tails)]
+        assert [reply.tail for reply in replies if isinstance(reply, Appended)] == tails
+    for each in (0, 76, 77, 78, 299):
+        meta, entries = await meta_of(any_store, streams[each]), await log(any_store, streams[each])
+        assert b"".join(e.event.value for e in entries if e.event.kind == "text").decode() == "begun 0€ 1€ 2€"
+        assert meta.bytes == len(REQUEST) + 2 + sum(len(e.event.value) + OVERHEAD for e in entries[1:])
+        await any_store.release(streams[each], nonce(1))
+        assert await claim(any_store, streams[each], 2, mode="continue") == Claimed(2, meta.tail, REQUEST, False, "")
+
+
+async def test_each_delta_of_a_batch_is_refused_by_itself(any_store: Store) -> None:
+    names = ("good", "closed", "behind", "fenced", "cancelled", "last")
+    good, closed, behind, fenced, cancelled, last = [await written(any_store, "four") for _ in names]
+    await end(any_store, closed, tail=4)
+    await any_store.release(fenced, nonce(1))
+    await claim(any_store, fenced, 2, mode="continue")
+    await any_store.cancel(cancelled, attempt=1, nonce=nonce(9), retention=RETENTION)
+    queued = await create(any_store)
+    calls = [one_more(each, "!", tail=4) for each in (good, closed, fenced, cancelled, NOBODY, queued, last)]
+    calls.insert(2, one_more(behind, "!", tail=3))
+    replies = list(await any_store.append(calls, RETENTION))
+    told = Appended(5, cancelling=True, bytes=len(REQUEST) + 2 + 2 * OVERHEAD + 5)
+    assert replies[1:-1] == [Closed("done", 5), TailMismatch(4), Fenced(2), told, Gone(), Fenced(0)]
+    for each, reply in ((good, replies[0]), (last, replies[-1])):
+        assert isinstance(reply, Appended)
+        assert (reply.tail, (await meta_of(any_store, each)).tail) == (5, 5)
+    assert (await meta_of(any_store, behind)).tail == 4
+
+
+async def test_the_first_delta_of_a_batch_has_its_time(any_store: Store) -> None:
+    streams = [await begin(any_store) for _ in range(2)]
+    await any_store.append([one_more(each, "hi", tail=0) for each in streams], RETENTION)
+    for each in streams:
+        meta = await meta_of(any_store, each)
+        assert meta.first_ms >= meta.started_ms > 0
+
+
+async def test_what_a_stream_holds_is_told_in_time(any_store: Store) -> None:
+    """Its writer hears of each half KiB, and the sums of each 16: also where it never appends alone."""
+    streams, tail = [await begin(any_store) for _ in range(3)], 0
+    told = dict.fromkeys(streams, 0)
+    for _ in range(90):
+        calls = [one_more(each, "x" * 300, tail=tail) for each in streams]
+        tail += 300
+        for each, reply in zip(streams, await any_store.append(calls, RETENTION), strict=True):
+            assert isinstance(reply, Appended)
+            held = (await meta_of(any_store, each)).bytes
+            told[each] = reply.unfolded or told[each]
+            assert held - len(REQUEST) - 2 - 512 < told[each] <= held
+    counted, held = (await any_store.usage()).bytes, sum([(await meta_of(any_store, each)).bytes for each in streams])
+    assert held - 3 * 16_384 < counted - 3 * share_bytes(is_whole=False) <= held
+
+
+async def test_a_lost_log_in_a_batch_is_gone(store: RedisStore) -> None:
+    kept, lost, odd = [await written(store, "four") for _ in range(3)]
+    await store.client.delete(store.keys.stream(lost), store.keys.stream(odd))
+    await store.client.set(store.keys.stream(odd), "not a stream")
+    replies = await store.append([one_more(each, "!", tail=4) for each in (lost, odd, kept)], RETENTION)
+    assert replies[0] == Gone()
+    assert isinstance(replies[1], StoreMisused)
+    assert "WRONGTYPE" in str(replies[1])
+    assert replies[2] == Appended(5)
+    assert (await meta_of(store, odd)).tail == 4
 
 
 async def test_nothing_to_append_is_nothing_to_do(any_store: Store) -> None:

@@ -8,6 +8,7 @@ from shared.lineage import Fence, Lineage
 from shared.position import Position
 from shared.redis_replies import append_reply, block_entries, claim_reply, log_entries, meta_reply
 from shared.slicing import after
+from shared.store import Append
 
 __all__ = ()
 
@@ -47,6 +48,8 @@ def test_half_a_meta_is_none() -> None:
 
 
 def test_an_answer_that_is_not_ours_is_refused() -> None:
-    for reply in (append_reply, claim_reply):
-        with pytest.raises(ValueError, match="not an answer of ours"):
-            reply([b"MAYBE"])
+    append = Append("f" * 32, "0a1b2c3d", 0, (), 0)
+    with pytest.raises(ValueError, match="not an answer of ours"):
+        append_reply(append, [b"MAYBE"])
+    with pytest.raises(ValueError, match="not an answer of ours"):
+        claim_reply([b"MAYBE"])
