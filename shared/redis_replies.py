@@ -105,10 +105,12 @@ def claim_reply(reply: Reply) -> ClaimReply:
     return cast("ClaimReply", _refusal(reply))
 
 
-def append_reply(append: Append, reply: Reply | bytes | Literal[1]) -> AppendReply:
+def append_reply(append: Append, reply: Reply | bytes | Literal[1] | Exception) -> AppendReply | Exception:
     """The good answer comes as a bare 1 or as one string, which Redis makes faster than a list; refusals as lists."""
-    if reply == 1:
+    if isinstance(reply, int):
         return Appended(append.safe)
+    if isinstance(reply, Exception):
+        return reply
     if isinstance(reply, bytes):
         _, tail, cancelling, held, beside = reply.split(b" ")
         held_bytes = int(held)

@@ -101,8 +101,7 @@ class RedisStore:
             calls = self._appends.calls(asked)
             return replies_of(calls, await self._pipe.ask([self._appends.packed(call, retention) for call in calls]))
 
-        pairs = zip(appends, await self._answers(appends, ask), strict=True)
-        return [raw if isinstance(raw, Exception) else replies.append_reply(append, raw) for append, raw in pairs]
+        return list(map(replies.append_reply, appends, await self._answers(appends, ask)))
 
     async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
         calls: list[Call] = [

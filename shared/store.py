@@ -198,12 +198,13 @@ class Exhausted:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appended:
     """Done: the log ends at `tail`. `cancelling` asks the writer to stop; `bytes` is what the stream holds.
 
     `unfolded` of these bytes are single entries: what a compaction could make smaller. Neither is told each time, but
-    before there is half a KiB more of either.
+    before there is half a KiB more of either. Not frozen, because one is made for almost each chunk of a provider: a
+    frozen one takes 0.5 µs longer.
     """
 
     tail: int

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from services.worker.writer import Writer
-from shared.errors import StoreError, StreamTooLarge
+from shared.errors import StoreError, StoreFull, StreamTooLarge
 from shared.settings import Settings
 from shared.store import Appended, AppendReply, Compact, Compacted, CompactReply, Store
 from shared.telemetry import Metrics
@@ -49,21 +49,24 @@ class Compactor:
     async def look(self, writers: Sequence[Writer], replies: Sequence[AppendReply | Exception]) -> None:
         """Take note of what appends were answered. Returns late if a stream holds far too much unfolded."""
         urgent: list[Writer] = []
-        enough = self._settings.fold_bytes
         for writer, reply in zip(writers, replies, strict=True):
-            match reply:
-                case Appended(unfolded=int(unfolded), bytes=int(held)) if unfolded >= enough + writer.unfoldable_bytes:
-                    if unfolded > _TOO_MUCH_BYTES or held > self._settings.max_stream_bytes:
-                        urgent.append(writer)
-                    else:
-                        self._want(writer)
-                case StoreError(code="store_full"):
-                    # Under OOM a fold is allowed, and it makes room; so does whoever evicts.
+            if isinstance(reply, Appended):
+                if reply.unfolded is None or reply.unfolded < self._settings.fold_bytes + writer.unfoldable_bytes:
+                    continue
+                if self._is_too_much(reply.unfolded, reply.bytes or 0):
+                    urgent.append(writer)
+                else:
                     self._want(writer)
-                    self._on_full()
+            elif isinstance(reply, StoreFull):
+                # Under OOM a fold is allowed, and it makes room; so does whoever evicts.
+                self._want(writer)
+                self._on_full()
         while urgent:
             self._wanted.update(dict.fromkeys(urgent[_MOST:]))
             urgent = [writer for writer in await self._compact(urgent[:_MOST]) if not writer.is_stopped]
+
+    def _is_too_much(self, unfolded: int, held: int) -> bool:
+        return unfolded > _TOO_MUCH_BYTES or held > self._settings.max_stream_bytes
 
     def _want(self, writer: Writer) -> None:
         self._wanted[writer] = None

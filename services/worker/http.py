@@ -15,6 +15,7 @@ from aiohttp.http import HttpProcessingError
 
 from services.worker.tap import Take, Tap
 from services.worker.watchdog import Watchdog
+from services.worker.wire import Wire
 from shared.errors import (
     ProviderError,
     ProviderFailed,
@@ -139,6 +140,7 @@ class ResponseBody:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._content = response.content
+        self._wire = Wire.of(response)
         self._watchdog = Watchdog(self._expire)
         self._lost = _lost(response)
         if self._lost is not None:
@@ -162,7 +164,7 @@ class ResponseBody:
         """Give `take` what comes in as it comes, until it has enough. The end, or a failure, the next `read` tells."""
         self._watchdog.watch(deadline)
         try:
-            await Tap(self._content, take).run()
+            await Tap(self._content, take, self._wire).run()
         finally:
             self._watchdog.rest()
 

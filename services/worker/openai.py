@@ -183,8 +183,8 @@ class OpenAIStream:
                 return False
             if not events:
                 return chunks.is_going_on
-            wants_more = take(events)
-            body.extend(min(now() + next_s, last_s))
+            wants_more, deadline = take(events), now() + next_s
+            body.extend(deadline if deadline < last_s else last_s)
             return wants_more and chunks.is_going_on
 
         await body.pour(hand_over, self._deadline())

@@ -43,6 +43,21 @@ class ChunkReader:
     U+FFFD; a pair cut in two by the provider becomes two, because mending it would mean holding text back.
     """
 
+    __slots__ = (
+        "_calls",
+        "_failure",
+        "_learned",
+        "_max_bytes",
+        "_saved",
+        "_sse",
+        "_template",
+        "_usage_told",
+        "_usual",
+        "ended",
+        "finish_reason",
+        "usage",
+    )
+
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self.ended = False
         self.finish_reason: str | None = None
@@ -54,12 +69,14 @@ class ChunkReader:
         self._max_bytes = max_line_bytes
         # None as well when no content may follow.
         self._template: Template | None = None
+        # The same, as long as what comes next begins an event.
+        self._usual: Template | None = None
         self._learned = self._saved = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """The events in `data`. Raises `ProviderError`, but returns what came before the error first."""
-        if self._template is not None and self._sse.is_between_events:
-            event = self._template.event_of(data)
+        if self._usual is not None:
+            event = self._usual.event_of(data)
             if event is not None:
                 self._saved += 1
                 return [event]
@@ -72,11 +89,13 @@ class ChunkReader:
                     break
                 self._read(payload, events)
         except ProviderError as error:
+            self._usual = None
             if not events:
                 raise
             self._failure = error
         if self._failure is not None or not self.is_going_on:
             self._template = None
+        self._usual = self._template if self._sse.is_between_events else None
         return events
 
     def finish(self) -> list[Event]:
@@ -106,6 +125,13 @@ class ChunkReader:
         self._template = Template.of(payload, event, _only_delta, max_bytes=self._max_bytes) or self._template
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
+        if self._template is not None and self.finish_reason is None:
+            # Several chunks came at once. What is known already need not be learnt again.
+            known = self._template.event_of(b"data: %b\n\n" % payload) if type(payload) is bytes else None
+            if known is not None:
+                self._saved += 1
+                events.append(known)
+                return
         try:
             chunk = orjson.loads(payload)
         except orjson.JSONDecodeError:

@@ -27,6 +27,7 @@ class Template:
     kind: str
     head: bytes
     tail: bytes
+    frame_bytes: int
     max_text_bytes: int
 
     @classmethod
@@ -39,20 +40,17 @@ class Template:
             head, tail = payload[:place], payload[place + len(text) :]
             if place and _holds(head, tail, event, parse):
                 room = max_bytes - len(payload) + len(text)
-                return cls(event.kind, b"data: " + head, tail + b"\n\n", min(room, _MAX_TEXT_BYTES))
+                head, tail = b"data: " + head, tail + b"\n\n"
+                return cls(event.kind, head, tail, len(head) + len(tail), min(room, _MAX_TEXT_BYTES))
         return None
 
     def event_of(self, data: bytes) -> Event | None:
         """The event if `data` is this with another text, and nothing else."""
-        if not data.startswith(self.head) or not data.endswith(self.tail):
+        size = len(data) - self.frame_bytes
+        if not 0 < size <= self.max_text_bytes or not data.startswith(self.head) or not data.endswith(self.tail):
             return None
         text = data[len(self.head) : -len(self.tail)]
-        size = len(text)
-        # Head and tail may share bytes of what is shorter than both.
-        is_whole = size == len(data) - len(self.head) - len(self.tail)
-        if not is_whole or not 0 < size <= self.max_text_bytes or not _is_plain(text):
-            return None
-        return Event(self.kind, text, size)
+        return Event(self.kind, text, size) if _is_plain(text) else None
 
 
 def _is_plain(text: bytes) -> bool:

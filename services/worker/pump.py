@@ -141,9 +141,10 @@ class _Tally:
 
     def take(self, events: Sequence[Event]) -> bool:
         """Answers whether the writer has room for more."""
-        self.count(events)
-        self._writer.add(events)
-        return self._writer.has_room
+        self._uncounted += len(events)
+        if self._uncounted >= _COUNTED_AT_ONCE:
+            self.close()
+        return self._writer.add(events)
 
     def count(self, events: Sequence[Event]) -> None:
         self._uncounted += len(events)

@@ -2,14 +2,17 @@
 
 aiohttp hands out a body through a future a read: a future, a turn of the loop, and a walk down the coroutines of a job
 for every chunk, and with each read it asks its parser and its transport to go on that were never told to stop. A tap
-stands in the place of that future and is called instead. This file is the only one that knows aiohttp's reader from
-inside; every test of a provider that answers in more than one piece notices when it is no longer like that.
+stands in the place of that future and is called instead; and most of it does not even come that far, see `wire.py`.
+This file is the only one that knows aiohttp's reader from inside; every test of a provider that answers in more than
+one piece notices when it is no longer like that.
 """
 
 import asyncio
 from collections.abc import Callable
 
 import aiohttp
+
+from services.worker.wire import Wire
 
 __all__ = ("Take", "Tap")
 
@@ -20,11 +23,12 @@ Take = Callable[[bytes], bool]
 class Tap:
     """Gives `take` what comes in until it has enough, or the body ends or fails, which the next read tells."""
 
-    __slots__ = ("_content", "_over", "_take", "done")
+    __slots__ = ("_content", "_over", "_take", "_wire", "done")
 
-    def __init__(self, content: aiohttp.StreamReader, take: Take) -> None:
+    def __init__(self, content: aiohttp.StreamReader, take: Take, wire: Wire | None) -> None:
         self._content = content
         self._take = take
+        self._wire = wire
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done = self._over.done
 
@@ -34,9 +38,12 @@ class Tap:
         if content._buffer or content.is_eof() or content.exception() is not None:
             return
         self._listen()
+        if self._wire is not None:
+            self._wire.listen(self._hear)
         try:
             await self._over
         finally:
+            self._leave()
             content._waiter = None
 
     def _listen(self) -> None:
@@ -45,26 +52,41 @@ class Tap:
     def set_result(self, _result: None) -> None:
         """Called by the reader: there is something, or a chunk of HTTP is over, or the body is."""
         content = self._content
-        if not content._buffer:
-            if content.is_eof():
-                self._over.set_result(None)
-            else:
-                self._listen()
+        if self.done():
             return
-        try:
-            wants_more = self._take(_taken(content))
-        except Exception as error:  # noqa: BLE001 - aiohttp's parser is below us; whoever waits for the tap gets it
-            self._over.set_exception(error)
-            return
-        if wants_more:
+        if content._buffer:
+            data = _taken(content)
+            if self._wire is not None:
+                self._wire.passed(data)
+            self._hear(data)
+        elif content.is_eof():
+            self._end()
+        if not self.done():
             self._listen()
-        else:
-            self._over.set_result(None)
 
     def set_exception(self, _error: BaseException) -> None:
         """Called by the reader: the body has failed. The reader keeps the failure for whoever reads next."""
-        if not self._over.done():
-            self._over.set_result(None)
+        if not self.done():
+            self._end()
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            wants_more = self._take(data)
+        except Exception as error:  # noqa: BLE001 - a parser or a transport is below us; whoever waits gets it
+            self._leave()
+            self._over.set_exception(error)
+            return
+        if not wants_more:
+            self._end()
+
+    def _end(self) -> None:
+        self._leave()
+        self._over.set_result(None)
+
+    def _leave(self) -> None:
+        """At once: what comes next is for the next read."""
+        if self._wire is not None:
+            self._wire.leave()
 
 
 def _taken(content: aiohttp.StreamReader) -> bytes:

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from shared.errors import StoreError
 from shared.events import DELTA_KINDS, MAX_EVENT_BYTES, Event
@@ -32,12 +32,8 @@ class StoreStalled(Exception):
     """The store has refused our appends for longer than the setting allows."""
 
 
-class _Written(NamedTuple):
-    """An acknowledged event: where it ends, and what was safe before it."""
-
-    end: int
-    safe_before: int
-    event: Event
+# An acknowledged event: where it ends, what was safe before it, and itself. One for each chunk of a provider.
+_Written = tuple[int, int, Event]
 
 
 class Writer:
@@ -103,13 +99,14 @@ class Writer:
         """What to do at the moment the stream is to stop."""
         self._on_stop = call
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Take what was produced; it goes out as soon as the append before it is answered."""
-        for event in events:
-            self._pending_bytes += len(event.value)
-            self._produced += event.size
-        self._pending.extend(events)
+    def add(self, events: Sequence[Event]) -> bool:
+        """Take what was produced; it goes out as soon as the append before it is answered. Answers `has_room`."""
+        for _, value, size in events:
+            self._pending_bytes += len(value)
+            self._produced += size
+        self._pending += events
         self._notify(self)
+        return self._pending_bytes <= self._max_bytes
 
     def note(self, updates: Mapping[str, str | int | bytes]) -> None:
         """Fields of meta that go along with the next append."""
@@ -147,25 +144,33 @@ class Writer:
 
     @property
     def has_work(self) -> bool:
-        return self._failure is None and bool(self._pending or self._in_flight)
+        return bool(self._pending or self._in_flight) and self._failure is None
 
-    def next_append(self) -> Append:
-        """What to send now: again what was not answered, else all that is pending, adjacent deltas merged."""
+    def next_append(self) -> Append | None:
+        """What to send now, if anything: again what was not answered, else all that is pending, deltas merged."""
         if not self._in_flight:
+            if not self._pending:
+                return None
             self._send_next(_merged(self._pending) if len(self._pending) > 1 else self._pending)
             self._pending = []
-            self._updates_in_flight, self._updates = self._updates, {}
+            if self._updates or self._updates_in_flight:
+                self._updates_in_flight, self._updates = self._updates, {}
         return Append(self.id, self.nonce, self.tail, self._in_flight, self._safe_in_flight, self._updates_in_flight)
 
     def settle(self, reply: AppendReply | Exception) -> None:
         """Take the answer to `next_append`. A refusal that may pass leaves it in flight, to be sent again."""
         if self._failure is not None:
             return  # given up while the append was under way; whatever it did, the next claim will see
+        if isinstance(reply, Appended):
+            self._acknowledge(reply.tail)
+            if reply.cancelling:
+                self.stop()
+        else:
+            self._heed(reply)
+        self._settled.set()
+
+    def _heed(self, reply: AppendReply | Exception) -> None:
         match reply:
-            case Appended(tail=tail):
-                self._acknowledge(tail)
-                if reply.cancelling:
-                    self.stop()
             case TailMismatch(tail):
                 self._reconcile(tail)
             case Closed(_, tail) if tail == self._end_in_flight and self._in_flight[-1].is_terminal:
@@ -176,10 +181,12 @@ class Writer:
                 pass
             case Exception():
                 self.fail(reply)
-        self._settled.set()
 
     def _send_next(self, events: Sequence[Event]) -> None:
         self._in_flight = events
+        if len(events) == 1 and events[0].kind in DELTA_KINDS:
+            self._end_in_flight = self._safe_in_flight = self.tail + events[0].size
+            return
         self._end_in_flight = self.tail + sum([event.size for event in events])
         self._safe_in_flight = safe_after(events, self.tail, self._safe)
 
@@ -189,11 +196,12 @@ class Writer:
         end, safe = self.tail, self._safe
         for event in self._in_flight:
             before, end = end, end + event.size
-            self._ring.append(_Written(end, safe, event))
+            self._ring.append((end, safe, event))
             safe = end if event.kind in DELTA_KINDS else safe_after((event,), before, safe)
             self._pending_bytes -= len(event.value)
             self._ring_bytes += len(event.value)
-        self._forget_oldest()
+        if self._ring_bytes > _RING_BYTES:
+            self._forget_oldest()
         self.tail, self._safe = end, safe
         self._in_flight = ()
         self.failing_since = None
@@ -208,18 +216,19 @@ class Writer:
             self._acknowledge(tail)
             self._send_next(rest)
             return
-        lost = [written for written in self._ring if written.end > tail]
-        if not lost or sum(written.event.size for written in lost) != self.tail - tail:
+        lost = [written for written in self._ring if written[0] > tail]
+        events = [event for _, _, event in lost]
+        if not lost or sum(event.size for event in events) != self.tail - tail:
             self.fail(Lost(TailMismatch(tail)))
             return
         # Same bytes, same sizes, hence the same ids: readers that had them notice nothing.
-        for written in reversed(lost):
+        for event in events:
             self._ring.pop()
-            self._ring_bytes -= len(written.event.value)
-            self._pending_bytes += len(written.event.value)
-        self._safe = lost[0].safe_before
+            self._ring_bytes -= len(event.value)
+            self._pending_bytes += len(event.value)
+        _, self._safe, _ = lost[0]
         self.tail = tail
-        self._send_next([*(written.event for written in lost), *self._in_flight])
+        self._send_next([*events, *self._in_flight])
 
     def _arrived(self, tail: int) -> int:
         """How many of the events in flight end at `tail`: all of the append was written, and then its end was lost."""
@@ -228,7 +237,8 @@ class Writer:
 
     def _forget_oldest(self) -> None:
         while self._ring_bytes > _RING_BYTES and len(self._ring) > 1:
-            self._ring_bytes -= len(self._ring.popleft().event.value)
+            _, _, event = self._ring.popleft()
+            self._ring_bytes -= len(event.value)
 
     async def _next_settlement(self) -> None:
         if self._failure is None:

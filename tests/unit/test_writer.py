@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.worker.writer import Lost, Writer, safe_after
 from shared.errors import StoreMisused, StoreUnavailable
 from shared.events import MAX_EVENT_BYTES, Event, delta, done, tool_call, usage
-from shared.store import Appended, Closed, Fenced, Gone, TailMismatch
+from shared.store import Append, Appended, Closed, Fenced, Gone, TailMismatch
 
 __all__ = ()
 
@@ -18,15 +18,29 @@ def new_writer(*, tail: int = 0, max_bytes: int = 1000) -> Writer:
     return Writer("0" * 32, attempt=1, nonce="a" * 8, tail=tail, max_bytes=max_bytes, notify=lambda writer: None)
 
 
+def next_append(writer: Writer) -> Append:
+    append = writer.next_append()
+    assert append is not None
+    return append
+
+
 def text(value: str) -> Event:
     return delta("text", value)
 
 
 def acknowledge(writer: Writer) -> Sequence[Event]:
     """Answer one append as a healthy store would."""
-    append = writer.next_append()
+    append = next_append(writer)
     writer.settle(Appended(append.tail + sum(event.size for event in append.events), cancelling=False, bytes=0))
     return append.events
+
+
+def test_without_work_there_is_no_append() -> None:
+    writer = new_writer()
+    assert writer.next_append() is None
+    writer.add([text("a")])
+    acknowledge(writer)
+    assert writer.next_append() is None
 
 
 def test_adjacent_deltas_share_an_event() -> None:
@@ -43,26 +57,26 @@ def test_a_merged_event_stays_within_its_bound() -> None:
     writer = new_writer()
     writer.add([text("x" * (MAX_EVENT_BYTES - 1)), text("yy"), text("z")])
 
-    assert [event.size for event in writer.next_append().events] == [MAX_EVENT_BYTES - 1, 3]
+    assert [event.size for event in next_append(writer).events] == [MAX_EVENT_BYTES - 1, 3]
 
 
 def test_what_arrives_meanwhile_waits_for_the_next_append() -> None:
     writer = new_writer()
     writer.add([text("a")])
-    first = writer.next_append()
+    first = next_append(writer)
     writer.add([text("b")])
 
-    assert writer.next_append() == first  # asked again, as after a lost reply: the same call
+    assert next_append(writer) == first  # asked again, as after a lost reply: the same call
 
 
 def test_a_lost_reply_is_resolved_by_the_tail() -> None:
     writer = new_writer()
     writer.add([text("abc")])
-    writer.next_append()
+    next_append(writer)
     writer.settle(StoreUnavailable("no answer"))
     assert writer.has_work
 
-    writer.next_append()
+    next_append(writer)
     writer.settle(TailMismatch(3))
 
     assert writer.tail == 3
@@ -75,11 +89,11 @@ def test_a_lost_tail_is_written_again_with_the_same_events() -> None:
         writer.add([text(piece)])
         acknowledge(writer)
     writer.add([text("gh")])
-    writer.next_append()
+    next_append(writer)
 
     writer.settle(TailMismatch(3))
 
-    append = writer.next_append()
+    append = next_append(writer)
     assert append.tail == 3
     assert [event.value for event in append.events] == [b"de", b"f", b"gh"]
 
@@ -89,7 +103,7 @@ def test_a_tail_that_is_not_ours_cannot_be_repaired() -> None:
     writer.add([text("abc")])
     acknowledge(writer)
     writer.add([text("d")])
-    writer.next_append()
+    next_append(writer)
 
     writer.settle(TailMismatch(2))  # inside an event of ours
 
@@ -100,7 +114,7 @@ def test_a_tail_that_is_not_ours_cannot_be_repaired() -> None:
 async def test_a_lost_stream_fails_whoever_waits(reply: Fenced | Closed | Gone) -> None:
     writer = new_writer()
     writer.add([text("abc")])
-    writer.next_append()
+    next_append(writer)
     writer.settle(reply)
 
     with pytest.raises(Lost) as lost:
@@ -112,9 +126,9 @@ async def test_a_lost_stream_fails_whoever_waits(reply: Fenced | Closed | Gone) 
 async def test_our_own_ending_whose_reply_was_lost_is_an_ending() -> None:
     writer = new_writer()
     writer.add([text("abc"), done("stop")])
-    writer.next_append()
+    next_append(writer)
     writer.settle(StoreUnavailable("no answer"))
-    writer.next_append()
+    next_append(writer)
     writer.settle(Closed("done", 4))
 
     await writer.flushed()
@@ -125,7 +139,7 @@ async def test_our_own_ending_whose_reply_was_lost_is_an_ending() -> None:
 async def test_a_refusal_for_good_ends_the_writer() -> None:
     writer = new_writer()
     writer.add([text("abc")])
-    writer.next_append()
+    next_append(writer)
     writer.settle(StoreMisused("NOPERM"))
 
     with pytest.raises(StoreMisused):
@@ -136,14 +150,14 @@ def test_meta_goes_along_with_the_append_that_carries_it() -> None:
     writer = new_writer()
     writer.note({"provider": "local"})
     writer.add([text("a")])
-    assert writer.next_append().updates == {"provider": "local"}
+    assert next_append(writer).updates == {"provider": "local"}
     writer.settle(StoreUnavailable("no answer"))
     writer.note({"finish_reason": "stop"})
-    assert writer.next_append().updates == {"provider": "local"}
+    assert next_append(writer).updates == {"provider": "local"}
     writer.settle(Appended(1, cancelling=False, bytes=0))
     writer.add([done("stop")])
 
-    assert writer.next_append().updates == {"finish_reason": "stop"}
+    assert next_append(writer).updates == {"finish_reason": "stop"}
 
 
 @pytest.mark.parametrize(
@@ -163,16 +177,16 @@ def test_nothing_is_safe_inside_a_tool_call(events: list[Event], safe: int) -> N
 def test_an_append_of_which_a_failover_kept_the_beginning_goes_on_from_there() -> None:
     writer = new_writer()
     writer.add([text("abc"), delta("reasoning", "de"), text("f")])
-    writer.next_append()
+    next_append(writer)
     writer.settle(StoreUnavailable("no answer"))
-    writer.next_append()
+    next_append(writer)
 
     writer.settle(TailMismatch(5))
 
-    append = writer.next_append()
+    append = next_append(writer)
     assert (append.tail, append.safe, [event.value for event in append.events]) == (5, 6, [b"f"])
     writer.settle(TailMismatch(0))
-    append = writer.next_append()
+    append = next_append(writer)
     assert (append.tail, [event.value for event in append.events]) == (0, [b"abc", b"de", b"f"])
 
 
@@ -197,7 +211,7 @@ def test_whatever_the_store_loses_or_answers_the_log_ends_up_as_produced(
         for _ in range(100):
             if not writer.has_work:
                 break
-            append = writer.next_append()
+            append = next_append(writer)
             if data.draw(st.integers(0, 9)) == 9:
                 del log[data.draw(st.integers(0, len(log))) :]  # a failover lost the end
             if append.tail != tail():
@@ -207,7 +221,7 @@ def test_whatever_the_store_loses_or_answers_the_log_ends_up_as_produced(
             is_lost = data.draw(st.integers(0, 4)) == 4
             writer.settle(StoreUnavailable("") if is_lost else Appended(tail(), cancelling=False, bytes=0))
     while writer.has_work:
-        append = writer.next_append()
+        append = next_append(writer)
         if append.tail == tail():
             log += append.events
             writer.settle(Appended(tail(), cancelling=False, bytes=0))
