@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shared import events
 from shared.errors import StoreError
-from shared.events import Event
+from shared.events import Event, LogEntry
 from shared.keys import Keyspace
 from shared.memory_store import MemoryStore
 from shared.position import START, Position
@@ -58,8 +58,9 @@ def without_time(value: Any) -> Any:
     """An answer in which a time is only known to be there or not: no two servers look at the clock together."""
     if isinstance(value, Exception):
         return type(value), str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {item.name: getattr(value, item.name) for item in fields(value)}
+    if isinstance(value, Event | LogEntry) or (is_dataclass(value) and not isinstance(value, type)):
+        names = value._fields if isinstance(value, tuple) else [item.name for item in fields(value)]
+        parts = {name: getattr(value, name) for name in names}
         timeless = {name: bool(part) if name.endswith("_ms") else without_time(part) for name, part in parts.items()}
         return type(value), timeless
     if isinstance(value, Position | str | bytes):
