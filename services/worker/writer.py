@@ -148,6 +148,8 @@ class Writer:
 
     def next_append(self) -> Append | None:
         """What to send now, if anything: again what was not answered, else all that is pending, deltas merged."""
+        if self._failure is not None:
+            return None
         if not self._in_flight:
             if not self._pending:
                 return None

@@ -43,6 +43,15 @@ def test_without_work_there_is_no_append() -> None:
     assert writer.next_append() is None
 
 
+def test_who_has_failed_sends_nothing_more() -> None:
+    """Whoever fenced itself must not end a stream that goes on elsewhere, though its lease may still be its own."""
+    writer = new_writer()
+    writer.fail(Lost(Fenced(1)))
+    writer.add([Event("cancelled", b"{}", 1)])
+    assert not writer.has_work
+    assert writer.next_append() is None
+
+
 def test_adjacent_deltas_share_an_event() -> None:
     writer = new_writer()
     writer.add([text("a"), text("b"), delta("reasoning", "c"), text("d")])
