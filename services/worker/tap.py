@@ -74,14 +74,17 @@ class Tap:
             wants_more = self._take(data)
         except Exception as error:  # noqa: BLE001 - a parser or a transport is below us; whoever waits gets it
             self._leave()
-            self._over.set_exception(error)
+            if not self.done():
+                self._over.set_exception(error)
             return
         if not wants_more:
             self._end()
 
     def _end(self) -> None:
         self._leave()
-        self._over.set_result(None)
+        # Cancelled, it still hears what comes before its task has a turn to leave.
+        if not self.done():
+            self._over.set_result(None)
 
     def _leave(self) -> None:
         """At once: what comes next is for the next read."""

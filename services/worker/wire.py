@@ -63,8 +63,7 @@ class Wire(asyncio.Protocol):
             return
         self._passed.clear()
         self._behind.data_received(data)
-        # Its parser is between two chunks if it made the same of them: inside of one it takes a frame for text.
-        self._is_between_chunks = body is not None and b"".join(self._passed) == body
+        self._is_between_chunks = body is not None and bool(self._passed) and _began_with(self._passed[0], data)
 
     def eof_received(self) -> bool | None:
         return self._behind.eof_received()
@@ -79,6 +78,16 @@ class Wire(asyncio.Protocol):
         self._behind.resume_writing()
 
 
+def _began_with(text: bytes, data: bytes) -> bool:
+    """Whether aiohttp, which took `text` first of these whole chunks, was between two chunks when they came.
+
+    Inside of one it would have taken a frame for text, so `data` would begin with `text`. It is not enough that text
+    and bodies are the same on the whole: they can be, and the last chunk still wait for its end.
+    """
+    line = _SIZE.match(data)
+    return line is not None and data[line.end() : line.end() + int(line[1], 16)] == text and not data.startswith(text)
+
+
 def body_of(data: bytes) -> bytes | None:
     """What is inside of whole chunks; None if this is anything else, or more."""
     size_line = _size_line(len(data))
@@ -91,10 +100,10 @@ def body_of(data: bytes) -> bytes | None:
 def _size_line(length: int) -> bytes:
     """How the one chunk begins that is this long with its frame."""
     for digits in range(1, 7):
-        line = b"%x\r\n" % max(length - digits - 4, 0)
-        if len(line) == digits + 2:
+        size = length - digits - 4
+        if size > 0 and len(line := b"%x\r\n" % size) == digits + 2:
             return line
-    return b"none"
+    return bytes(length + 1)  # no chunk is this long, and nothing begins with what is longer
 
 
 def _body_of_several(data: bytes) -> bytes | None:
