@@ -151,7 +151,8 @@ class Writer:
         if self._failure is not None:
             return None
         if not self._in_flight:
-            if not self._pending:
+            # Whoever has failed may be given more before it is told; that would follow a hole.
+            if not self._pending or self._failure is not None:
                 return None
             self._send_next(_merged(self._pending) if len(self._pending) > 1 else self._pending)
             self._pending = []

@@ -238,3 +238,14 @@ def test_whatever_the_store_loses_or_answers_the_log_ends_up_as_produced(
             writer.settle(TailMismatch(tail()))
 
     assert b"".join(event.value for event in log).decode() == "".join(pieces)
+
+
+def test_what_is_added_after_a_failure_is_not_sent() -> None:
+    """Its text would follow a hole: what was in flight when the writer failed is given up."""
+    writer = new_writer()
+    writer.add([text("abc")])
+    next_append(writer)
+    writer.settle(StoreMisused("NOPERM"))
+    writer.add([text("d")])
+
+    assert writer.next_append() is None
