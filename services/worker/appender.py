@@ -26,7 +26,7 @@ _MAX_APPENDS = 256
 # other at once after a calm, and a first token does not wait for any. CPU of a worker for a chunk, at 10,000 of them a
 # second, next to turns of 4 ms (40 appends): 12 % less in turns of 8 ms, 15 % in turns of 12.
 _TURN_S = 0.008
-_ENOUGH = 64
+_ENOUGH = 100
 _BURST_TURNS = 3
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 1.0
 

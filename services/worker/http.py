@@ -169,8 +169,8 @@ class ResponseBody:
             self._watchdog.rest()
 
     def extend(self, deadline: float) -> None:
-        """Move the deadline of the wait that is under way."""
-        self._watchdog.watch(deadline)
+        """Move the deadline of the wait that is under way to a later time."""
+        self._watchdog.deadline = deadline
 
     def close(self, *, reuse: bool = False) -> None:
         """Cut the connection, or with `reuse` give it back if the response was read to its very end."""

@@ -12,26 +12,29 @@ __all__ = ("Watchdog",)
 
 
 class Watchdog:
-    """Calls `expired` once a watched wait has lasted beyond its deadline (seconds of the loop's clock)."""
+    """Calls `expired` once a watched wait has lasted beyond its deadline (seconds of the loop's clock).
 
-    __slots__ = ("_deadline", "_due", "_expired", "_loop", "_timer")
+    To move `deadline` on, assign it.
+    """
+
+    __slots__ = ("_due", "_expired", "_loop", "_timer", "deadline")
 
     def __init__(self, expired: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._expired = expired
-        self._deadline = inf
+        self.deadline = inf
         self._due = inf
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, deadline: float) -> None:
         """A wait begins."""
-        self._deadline = deadline
+        self.deadline = deadline
         if deadline < self._due:
             self._arm(deadline)
 
     def rest(self) -> None:
         """The wait is over."""
-        self._deadline = inf
+        self.deadline = inf
 
     def close(self) -> None:
         if self._timer is not None:
@@ -45,9 +48,9 @@ class Watchdog:
 
     def _check(self) -> None:
         self._timer, self._due = None, inf
-        if self._deadline == inf:
+        if self.deadline == inf:
             return
-        if self._loop.time() < self._deadline:
-            self._arm(self._deadline)
+        if self._loop.time() < self.deadline:
+            self._arm(self.deadline)
             return
         self._expired()

@@ -149,10 +149,9 @@ class Writer:
     def next_append(self) -> Append | None:
         """What to send now, if anything: again what was not answered, else all that is pending, deltas merged."""
         if self._failure is not None:
-            return None
+            return None  # it may be given more before its provider is told; that would follow a hole
         if not self._in_flight:
-            # Whoever has failed may be given more before it is told; that would follow a hole.
-            if not self._pending or self._failure is not None:
+            if not self._pending:
                 return None
             self._send_next(_merged(self._pending) if len(self._pending) > 1 else self._pending)
             self._pending = []
