@@ -203,8 +203,8 @@ class Appended:
     """Done: the log ends at `tail`. `cancelling` asks the writer to stop; `bytes` is what the stream holds.
 
     `unfolded` of these bytes are single entries: what a compaction could make smaller. Neither is told each time, but
-    before there is half a KiB more of either. Not frozen, because one is made for almost each chunk of a provider: a
-    frozen one takes 0.5 µs longer.
+    before there is half a KiB more of either. Not frozen, because one is made for almost each chunk of a provider:
+    0.15 µs, and 0.5 for a frozen one.
     """
 
     tail: int

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _MAX_APPENDS = 256
 # Under load, one pipeline a turn, which ends when there are enough for one call of Redis; a few turns may follow each
 # other at once after a calm, and a first token does not wait for any. CPU of a worker for a chunk, at 10,000 of them a
-# second, next to turns of 4 ms (40 appends): 12 % less in turns of 8 ms, 15 % in turns of 12.
+# second, next to turns of 4 ms (40 appends): 12 % less in turns of 8 ms, 14 % in turns of 12.
 _TURN_S = 0.008
 _ENOUGH = 100
 _BURST_TURNS = 3

@@ -13,9 +13,9 @@ from typing import Final
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
+from services.worker.shortcut import Shortcut
 from services.worker.tap import Take, Tap
 from services.worker.watchdog import Watchdog
-from services.worker.wire import Wire
 from shared.errors import (
     ProviderError,
     ProviderFailed,
@@ -140,7 +140,7 @@ class ResponseBody:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._content = response.content
-        self._wire = Wire.of(response)
+        self._shortcut = Shortcut.of(response)
         self._watchdog = Watchdog(self._expire)
         self._lost = _lost(response)
         if self._lost is not None:
@@ -164,7 +164,7 @@ class ResponseBody:
         """Give `take` what comes in as it comes, until it has enough. The end, or a failure, the next `read` tells."""
         self._watchdog.watch(deadline)
         try:
-            await Tap(self._content, take, self._wire).run()
+            await Tap(self._content, take, self._shortcut).run()
         finally:
             self._watchdog.rest()
 

@@ -2,7 +2,7 @@
 
 aiohttp hands out a body through a future a read: a future, a turn of the loop, and a walk down the coroutines of a job
 for every chunk, and with each read it asks its parser and its transport to go on that were never told to stop. A tap
-stands in the place of that future and is called instead; and most of it does not even come that far, see `wire.py`.
+stands in the place of that future and is called instead; most of what comes does not even go that way (`shortcut.py`).
 This file is the only one that knows aiohttp's reader from inside; every test of a provider that answers in more than
 one piece notices when it is no longer like that.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from services.worker.wire import Wire
+from services.worker.shortcut import Shortcut
 
 __all__ = ("Take", "Tap")
 
@@ -23,12 +23,12 @@ Take = Callable[[bytes], bool]
 class Tap:
     """Gives `take` what comes in until it has enough, or the body ends or fails, which the next read tells."""
 
-    __slots__ = ("_content", "_over", "_take", "_wire", "done")
+    __slots__ = ("_content", "_over", "_shortcut", "_take", "done")
 
-    def __init__(self, content: aiohttp.StreamReader, take: Take, wire: Wire | None) -> None:
+    def __init__(self, content: aiohttp.StreamReader, take: Take, shortcut: Shortcut | None) -> None:
         self._content = content
         self._take = take
-        self._wire = wire
+        self._shortcut = shortcut
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done = self._over.done
 
@@ -38,8 +38,8 @@ class Tap:
         if content._buffer or content.is_eof() or content.exception() is not None:
             return
         self._listen()
-        if self._wire is not None:
-            self._wire.listen(self._hear)
+        if self._shortcut is not None:
+            self._shortcut.listen(self._hear)
         try:
             await self._over
         finally:
@@ -56,8 +56,8 @@ class Tap:
             return
         if content._buffer:
             data = _taken(content)
-            if self._wire is not None:
-                self._wire.passed(data)
+            if self._shortcut is not None:
+                self._shortcut.passed(data)
             self._hear(data)
         elif content.is_eof():
             self._end()
@@ -88,8 +88,8 @@ class Tap:
 
     def _leave(self) -> None:
         """At once: what comes next is for the next read."""
-        if self._wire is not None:
-            self._wire.leave()
+        if self._shortcut is not None:
+            self._shortcut.leave()
 
 
 def _taken(content: aiohttp.StreamReader) -> bytes:

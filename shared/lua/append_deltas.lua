@@ -4,7 +4,7 @@
 -- Answers  in a list, for each stream 1 | 'OK tail cancelling bytes beside' | TAIL tail | FENCED attempt | CLOSED status tail | GONE
 -- | what is wrong with it, as an error.
 -- Keeps: what append keeps, for each stream by itself.
--- Half of what a single append costs Redis is its call and its words. In calls of 20 an append costs it a fifth less, of 40 a third.
+-- Half of what a single append costs Redis is its call and its words. In calls of 20 an append costs it a quarter less, of 40 a third.
 
 -- The usual answer is a bare 1. What the stream holds is told whenever its bytes pass a multiple of this.
 local TOLD_BYTES = 512

@@ -1,8 +1,8 @@
 """The body of a chunked response straight from its transport, past aiohttp's parser, as long as it is plain.
 
-Nearly all that a provider sends is one whole chunk of HTTP after the other. aiohttp's way from the socket to a reader
-costs 5 µs for each, a look at its frame 0.4. Whatever is not made of whole chunks, the end of the body first of all,
-goes to aiohttp as it came; and as only whole chunks are kept from it, its parser never notices.
+Nearly all that a provider sends is one whole chunk of HTTP after the other. A look at the frame of one costs 0.3 µs,
+and a worker that does not take it through aiohttp 3.7 µs less of 34. Whatever is not made of whole chunks, the end of
+the body first of all, goes to aiohttp as it came; and as only whole chunks are kept from it, its parser never notices.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from typing import Final, Self, cast
 
 import aiohttp
 
-__all__ = ("Wire", "body_of")
+__all__ = ("Shortcut", "body_of")
 
 _CRLF: Final = b"\r\n"
 # Extensions, the last chunk (of size 0) and anything odd are left to aiohttp.
 _SIZE = re.compile(rb"([1-9a-fA-F][0-9a-fA-F]{0,5})\r\n")
 
 
-class Wire(asyncio.Protocol):
+class Shortcut(asyncio.Protocol):
     """Stands before aiohttp's protocol on a connection that is in the middle of a chunked body."""
 
     __slots__ = ("_behind", "_hear", "_is_between_chunks", "_passed", "_transport")
@@ -34,7 +34,7 @@ class Wire(asyncio.Protocol):
 
     @classmethod
     def of(cls, response: aiohttp.ClientResponse) -> Self | None:
-        """The wire of a response; None where its body is not plain chunks, or has come already."""
+        """The shortcut of a response; None where its body is not plain chunks, or has come already."""
         connection, headers = response.connection, response.headers
         is_plain = headers.get("Transfer-Encoding", "").lower() == "chunked" and "Content-Encoding" not in headers
         if not is_plain or connection is None or connection.transport is None:

@@ -226,7 +226,7 @@ def test_plain_chunks_go_past_aiohttp(
         assert script.accepted == 1
 
     on_loop(main)
-    # Of each answer: its head, what is read before the tap, what the wire learns from, and the end.
+    # Of each answer: its head, what is read before the tap, what the shortcut learns from, and the end.
     assert len(reads) <= 2 * 10
     assert sum(map(len, reads)) < 0.2 * 2 * sum(map(len, answer))
 

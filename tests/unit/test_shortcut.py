@@ -12,8 +12,8 @@ from aiohttp.client_proto import ResponseHandler
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from services.worker.shortcut import Shortcut, body_of
 from services.worker.tap import Take, Tap
-from services.worker.wire import Wire, body_of
 
 __all__ = ()
 
@@ -61,11 +61,11 @@ class CountingHandler(ResponseHandler):
 
 
 class Body:
-    """A response whose head has come, and a wire."""
+    """A response whose head has come, and a shortcut."""
 
     def __init__(self, line: Line, handler: CountingHandler, content: aiohttp.StreamReader) -> None:
         self.line, self.handler, self.content = line, handler, content
-        self.wire = Wire(line, handler)
+        self.shortcut = Shortcut(line, handler)
         self.heard: list[bytes] = []
 
     @classmethod
@@ -83,10 +83,10 @@ class Body:
         """To the end, as a provider is read."""
         while data := await self.content.readany():
             take(data)
-            await Tap(self.content, take, self.wire).run()
+            await Tap(self.content, take, self.shortcut).run()
 
     def tap(self, take: Take | None = None) -> "asyncio.Task[None]":
-        return asyncio.ensure_future(Tap(self.content, take or self.hear, self.wire).run())
+        return asyncio.ensure_future(Tap(self.content, take or self.hear, self.shortcut).run())
 
     def hear(self, data: bytes) -> bool:
         self.heard.append(data)
