@@ -6,7 +6,7 @@ import pytest
 
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
-from tests.conftest import own_keyspace, remove_keys
+from tests.conftest import own_keyspace, own_server, remove_keys
 from tests.support.redis_server import KINDS, ServerKind
 
 __all__ = ()
@@ -26,3 +26,12 @@ async def real_store(redis_kind: ServerKind, server_url: Callable[[ServerKind], 
     yield store
     await store.aclose()
     await remove_keys(url, keyspace)
+
+
+@pytest.fixture
+async def own_store(redis_kind: ServerKind) -> AsyncIterator[RedisStore]:
+    """A store on a server of its own, that a test may torment."""
+    async with own_server(redis_kind) as server:
+        store = RedisStore(open_client(server.url), own_keyspace())
+        yield store
+        await store.aclose()

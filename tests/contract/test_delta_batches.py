@@ -15,8 +15,7 @@ from shared.memory_store import MemoryStore
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Append, Appended, AppendReply, Claim, Retention, Store
-from tests.conftest import own_keyspace, own_server, remove_keys
-from tests.support.redis_server import ServerKind
+from tests.conftest import own_keyspace, remove_keys
 from tests.support.streams import OVER_MS, RETENTION, append, begin, log, new_stream, nonce, texts
 
 __all__ = ()
@@ -146,15 +145,6 @@ async def test_a_batch_does_what_its_appends_do_one_by_one(redis_url: str, seed:
 
 async def command(store: RedisStore, *words: str | int) -> Any:
     return await cast("Any", store.client).execute_command(*words)
-
-
-@pytest.fixture
-async def own_store(redis_kind: ServerKind) -> AsyncIterator[RedisStore]:
-    """A store on a server of its own, that a test may torment."""
-    async with own_server(redis_kind) as server:
-        store = RedisStore(open_client(server.url), own_keyspace())
-        yield store
-        await store.aclose()
 
 
 async def two_kinds_of_calls(store: RedisStore) -> list[Append]:

@@ -1,28 +1,14 @@
 """A Redis without memory: what would grow is refused before it starts, every way to an end stays open."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from shared import events
 from shared.errors import StoreFull
-from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Append, Beat, Beating, Cancelling, Deleted, Ended
-from tests.conftest import own_keyspace, own_server
-from tests.support.redis_server import ServerKind
 from tests.support.streams import OVER_MS, RETENTION, begin, claim, create, log, new_stream, nonce, texts, write
 
 __all__ = ()
-
-
-@pytest.fixture
-async def own_store(redis_kind: ServerKind) -> AsyncIterator[RedisStore]:
-    """A store on a server of its own, that a test may starve."""
-    async with own_server(redis_kind) as server:
-        store = RedisStore(open_client(server.url), own_keyspace())
-        yield store
-        await store.aclose()
 
 
 async def starve(store: RedisStore) -> None:
