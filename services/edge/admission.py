@@ -11,7 +11,7 @@ from shared.footprint import request_room_bytes, share_bytes
 from shared.settings import Settings
 from shared.store import Store
 
-__all__ = ("Admission",)
+__all__ = ("Admission", "come_again")
 
 # How old a sample may be, and how old near the budget. In between every admitted stream counts with its request and the
 # share of its keys, but what is written meanwhile does not.
@@ -51,7 +51,7 @@ class Admission:
             if self._settings.max_tenant_bytes is not None:
                 samples.append((await self._sampled_tenant(tenant), self._settings.max_tenant_bytes))
         if any(sample.bytes + wanted > budget * _SHARE for sample, budget in samples):
-            raise MemoryPressure(retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S))
+            raise come_again()
         for sample, _ in samples:
             sample.bytes += wanted
 
@@ -78,3 +78,8 @@ class Admission:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def come_again() -> MemoryPressure:
+    """The refusal of a create. Not all who get it at once come again at once."""
+    return MemoryPressure(retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S))

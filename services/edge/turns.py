@@ -1,18 +1,16 @@
 """Who may send Redis something large now. Nothing that is on its way is in any sum, and it can be more than what is."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from shared.errors import MemoryPressure
+from services.edge.admission import come_again
 
 __all__ = ("Turns",)
 
 # Longer than Redis may take for one of them.
 _WAIT_MOST_S: Final = 10.0
-_RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
 
 
 class Turns:
@@ -35,7 +33,7 @@ class Turns:
             async with asyncio.timeout(self._wait_most_s), self._line:
                 await self._room_for(wanted_bytes)
         except TimeoutError:
-            raise MemoryPressure(retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S)) from None
+            raise come_again() from None
         self._taken_bytes += wanted_bytes
         try:
             yield

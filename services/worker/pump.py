@@ -141,9 +141,7 @@ class _Tally:
 
     def take(self, events: Sequence[Event]) -> bool:
         """Answers whether the writer has room for more."""
-        self._uncounted += len(events)
-        if self._uncounted >= _COUNTED_AT_ONCE:
-            self.close()
+        self.count(events)
         return self._writer.add(events)
 
     def count(self, events: Sequence[Event]) -> None:

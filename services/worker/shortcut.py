@@ -23,13 +23,13 @@ _SIZE = re.compile(rb"([1-9a-fA-F][0-9a-fA-F]{0,5})\r\n")
 class Shortcut(asyncio.Protocol):
     """Stands before aiohttp's protocol on a connection that is in the middle of a chunked body."""
 
-    __slots__ = ("_behind", "_hear", "_is_between_chunks", "_passed", "_transport")
+    __slots__ = ("_behind", "_hear", "_is_between_chunks", "_passed_first", "_transport")
 
     def __init__(self, transport: asyncio.Transport, behind: asyncio.Protocol) -> None:
         self._transport = transport
         self._behind = behind
         self._hear: Callable[[bytes], None] | None = None
-        self._passed: list[bytes] = []
+        self._passed_first: bytes | None = None
         self._is_between_chunks = False
 
     @classmethod
@@ -54,16 +54,17 @@ class Shortcut(asyncio.Protocol):
 
     def passed(self, data: bytes) -> None:
         """What came through aiohttp while it had the last bytes from here."""
-        self._passed.append(data)
+        if self._passed_first is None:
+            self._passed_first = data
 
     def data_received(self, data: bytes) -> None:
         body, hear = body_of(data), self._hear
         if body is not None and self._is_between_chunks and hear is not None:
             hear(body)
             return
-        self._passed.clear()
+        self._passed_first = None
         self._behind.data_received(data)
-        self._is_between_chunks = body is not None and bool(self._passed) and _began_with(self._passed[0], data)
+        self._is_between_chunks = body is not None and _began_with(self._passed_first, data)
 
     def eof_received(self) -> bool | None:
         return self._behind.eof_received()
@@ -78,14 +79,16 @@ class Shortcut(asyncio.Protocol):
         self._behind.resume_writing()
 
 
-def _began_with(text: bytes, data: bytes) -> bool:
+def _began_with(text: bytes | None, data: bytes) -> bool:
     """Whether aiohttp, which took `text` first of these whole chunks, was between two chunks when they came.
 
     Inside of one it would have taken a frame for text, so `data` would begin with `text`. It is not enough that text
     and bodies are the same on the whole: they can be, and the last chunk still wait for its end.
     """
     line = _SIZE.match(data)
-    return line is not None and data[line.end() : line.end() + int(line[1], 16)] == text and not data.startswith(text)
+    if line is None or text is None:
+        return False
+    return data[line.end() : line.end() + int(line[1], 16)] == text and not data.startswith(text)
 
 
 def body_of(data: bytes) -> bytes | None:

@@ -106,7 +106,7 @@ class Writer:
             self._produced += size
         self._pending += events
         self._notify(self)
-        return self._pending_bytes <= self._max_bytes
+        return self.has_room
 
     def note(self, updates: Mapping[str, str | int | bytes]) -> None:
         """Fields of meta that go along with the next append."""

@@ -19,14 +19,15 @@ local function usage_of(meta, keys, first)
   end
 end
 
-local function append_delta(keys, place, nonce, args, at)
+local function append_delta(keys, place, args, at)
   local call, format = redis.call, string.format
-  local stream, meta, kind, value = keys[place], keys[place + 1], args[at + 2], args[at + 3]
+  local stream, meta = keys[place], keys[place + 1]
+  local nonce, expected, kind, value = args[at], args[at + 1], args[at + 2], args[at + 3]
   local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes')
   local tail, cancelling = held[2], '0'
-  if held[1] ~= nonce or tail ~= args[at + 1] then
+  if held[1] ~= nonce or tail ~= expected then
     local refusal
-    refusal, cancelling = second_look(meta, nonce, args[at + 1])
+    refusal, cancelling = second_look(meta, nonce, expected)
     if refusal then
       return refusal
     end
@@ -56,9 +57,8 @@ end
 local function append_deltas(keys, args)
   local answers = {}
   for each = 1, #args / 4 do
-    local at = 4 * each - 3
     -- What goes wrong with one stream, a key of another type say, is not the trouble of the others.
-    local is_done, answer = pcall(append_delta, keys, 2 * each - 1, args[at], args, at)
+    local is_done, answer = pcall(append_delta, keys, 2 * each - 1, args, 4 * each - 3)
     answers[each] = is_done and answer or redis.error_reply(type(answer) == 'table' and answer.err or answer)
   end
   return answers
