@@ -36,7 +36,7 @@ class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
 
     # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
-    __slots__ = ("_head_bytes", "_head_timer", "_lost", "_on_stall", "_responding", "_socket", "is_lost")
+    __slots__ = ("_head_bytes", "_head_timer", "_is_refused", "_lost", "_on_stall", "_responding", "_socket", "is_lost")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,6 +46,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._socket: socket.SocketType | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._is_refused = False
         self.is_lost = False
 
     @property
@@ -102,12 +103,14 @@ class StreamProtocol(HttpToolsProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         super().data_received(data)
         if self._head_timer is None:
             return
         self._head_bytes += len(data)
         if self._head_bytes > _HEAD_BYTES:
-            self._refuse(431, "The head of the request is too large.")
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -117,6 +120,10 @@ class StreamProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {CONNECTION_EXTENSION: self}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
+        """One read may bring the end of a head that is too large, so the head itself is measured as well."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+            self._refuse_head()
+            raise ValueError("head too large")  # ends the parsing of what was read
         self._forget_head()
         super().on_headers_complete()
 
@@ -132,7 +139,8 @@ class StreamProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, in the shape of every other error."""
-        self._refuse(400, "This is not an HTTP request.")
+        if not self._is_refused:
+            self._refuse(400, "This is not an HTTP request.")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -167,8 +175,16 @@ class StreamProtocol(HttpToolsProtocol):
         self._head_timer = None
         self.transport.abort()
 
+    def _refuse_head(self) -> None:
+        self._refuse(431, "The head of the request is too large.")
+
     def _refuse(self, status: int, message: str) -> None:
-        """Answer without the application, and close. A response that is under way is cut instead."""
+        """Answer without the application, and close. A response that is under way is cut instead.
+
+        What still comes is read and dropped, for as long as a head is given: closing on unread bytes resets the
+        connection, and the peer might lose the answer with it.
+        """
+        self._is_refused = True
         self._forget_head()
         # uvicorn has no cycle before the first request, whatever its annotation says.
         is_free = self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)  # type: ignore[redundant-expr]
@@ -177,4 +193,8 @@ class StreamProtocol(HttpToolsProtocol):
             body = json_line({"error": {"code": code, "message": message, "retryable": False}})
             head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
-        self.transport.close()
+        if is_free and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._await_head()
+        else:
+            self.transport.close()

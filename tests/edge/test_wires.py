@@ -239,18 +239,50 @@ async def test_what_is_no_http_is_told_so_in_the_usual_shape(broker: Stack) -> N
     await writer.wait_closed()
 
 
-async def test_a_head_that_comes_a_byte_at_a_time_does_not_hold_a_connection(broker: Stack) -> None:
-    """Whoever has not asked within ten seconds is cut, however busy it looks."""
+@pytest.mark.parametrize("parts", [[160_000], [100_000, 60_000], [300_000], [100_000] * 30])
+async def test_a_head_that_is_too_large_is_told_so_however_it_comes(broker: Stack, parts: list[int]) -> None:
+    """In one read or in many, with its end or without; and the answer outlives what we had not read yet."""
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: t\r\nx-large: ")
+    for size in parts:
+        writer.write(b"x" * size)
+        await asyncio.sleep(0.05)
+    writer.write(b"\r\n\r\n")
+    await writer.drain()
+    answer = await answered(reader)
+    assert answer.status == 431
+    assert (await answer.json())["error"]["code"] == "invalid_request"
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
 
-    async def dribble() -> None:
+
+async def test_a_large_body_does_not_make_its_head_large(broker: Stack) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
+    writer.write(request("POST", "/v1/streams", body=b'"' + b"x" * 250_000 + b'"'))
+    assert (await answered(reader)).status == 422
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_bytes_that_come_one_at_a_time_do_not_hold_a_connection(broker: Stack) -> None:
+    """Whoever has not asked within ten seconds is cut, however busy it looks, and so is whoever was refused."""
+
+    async def dribbled_into(head: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
+        writer.write(head)
+        answer = asyncio.create_task(reader.read())
         while not writer.is_closing():
             writer.write(b"x")
             await asyncio.sleep(0.2)
+        try:
+            return await answer
+        except ConnectionError:  # cut just between a byte and its reading
+            return b""
 
-    writer.write(b"GET /livez HTTP/1.1\r\nhost: ")
-    dribbling = asyncio.create_task(dribble())
     async with asyncio.timeout(13):
-        assert await reader.read() == b""
-    writer.transport.abort()
-    await dribbling
+        unfinished, refused = await asyncio.gather(
+            dribbled_into(b"GET /livez HTTP/1.1\r\nhost: "), dribbled_into(b"HELO edge\r\n\r\n")
+        )
+    assert unfinished == b""
+    assert refused.startswith(b"HTTP/1.1 400 ")
