@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from services.edge.audience import Audience, Recipient
 from services.edge.batch import Batch
 from services.edge.outbox import Outbox
-from services.edge.protocol import DirectSend
 from services.edge.wire import Wire
 from shared.delta_page import DeltaPage
 from shared.events import LogEntry
@@ -29,23 +29,14 @@ class Diverged(Exception):
     """The entries do not continue what the feed has seen: the log was folded, trimmed, lost or replaced meanwhile."""
 
 
-class Follower(Protocol):
-    """What a feed knows of a reader."""
+class Follower(Recipient, Protocol):
+    """What a feed knows of a reader. It is only written to while it is live."""
 
     wire: Wire
     cursor: EventId
-    direct_send: DirectSend | None  # see `Recipient`
-
-    def write(self, chunked: bytes) -> None:
-        """Hand a ready chunk to the transport now. Only called while the follower is live."""
-        ...
 
     def wake(self) -> None:
         """There is news, or the feed has ended, or the follower has to judge its cursor again."""
-        ...
-
-    def disconnect(self) -> None:
-        """Give the follower up: it could not be written to."""
         ...
 
 
@@ -89,7 +80,7 @@ class Feed:
         self.checked_at = 0.0
         self.is_over = False
         self.is_gone = False
-        self._live: dict[Wire, set[Follower]] = {}
+        self._live: dict[Wire, Audience] = {}
         self._live_readers = 0
         self._delivered = delivered
         self._max_bytes = max_bytes
@@ -193,13 +184,20 @@ class Feed:
         self._wake_waiting()
 
     def is_live(self, reader: Follower) -> bool:
-        return reader in self._live.get(reader.wire, ())
+        audience = self._live.get(reader.wire)
+        return audience is not None and reader in audience
 
     def join(self, reader: Follower) -> None:
         """Make an up-to-date reader live."""
         if not self.is_live(reader):
-            self._live.setdefault(reader.wire, set()).add(reader)
+            if reader.wire not in self._live:
+                self._live[reader.wire] = Audience()
+            self._live[reader.wire].add(reader)
             self._live_readers += 1
+
+    def write(self, reader: Follower, chunked: bytes) -> None:
+        """Write to one live reader what is no news."""
+        self._live[reader.wire].write(reader, chunked)
 
     def leave(self, reader: Follower) -> None:
         """Stop writing to a live reader; its cursor becomes what it has been written."""
@@ -243,12 +241,11 @@ class Feed:
         self._wake_waiting()
 
     def _write_live(self, batch: Batch) -> None:
-        for wire, readers in self._live.items():
-            if not readers:
-                continue
-            chunked = batch.chunk(wire)
-            self._delivered(wire, len(readers) * batch.events)
-            self._outbox.add(chunked, tuple(readers))
+        for wire, audience in self._live.items():
+            recipients = audience.recipients()
+            if recipients.number:
+                self._delivered(wire, recipients.number * batch.events)
+                self._outbox.add(batch.chunk(wire), recipients)
 
     def _keep(self, batch: Batch) -> None:
         self._batches.append(batch)
@@ -274,10 +271,9 @@ class Feed:
         self._wake_waiting()
 
     def _evict_live(self) -> None:
-        for readers in self._live.values():
-            for reader in list(readers):
-                self.leave(reader)
-                reader.wake()
+        for reader in [reader for reader in self.readers if self.is_live(reader)]:
+            self.leave(reader)
+            reader.wake()
 
     def _wake_waiting(self) -> None:
         if self._live_readers == len(self.readers):

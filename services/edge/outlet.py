@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from services.edge.protocol import CONNECTION_EXTENSION, DirectSend, Headers, StreamProtocol
+from services.edge.protocol import CONNECTION_EXTENSION, DirectSocket, Headers, StreamProtocol
 from services.edge.wire import chunk
 
 __all__ = ("AsgiOutlet", "Disconnected", "Headers", "Outlet", "SlowReader", "TransportOutlet", "outlet_for")
@@ -44,10 +44,10 @@ class Outlet(Protocol):
         """Wait for room, then write. Raises `Disconnected`."""
         ...
 
-    def write(self, chunked: bytes) -> DirectSend | None:
+    def write(self, chunked: bytes) -> DirectSocket | None:
         """Hand over a ready HTTP chunk without waiting, if `can_write`. To a lost peer it goes nowhere.
 
-        Answers the socket's `send` if all of it went there, so that the next chunk may go there without asking.
+        Answers the socket if all of it went there, so that the next chunk may go there without asking.
         """
         ...
 
@@ -90,7 +90,7 @@ class AsgiOutlet:
     async def send(self, payload: bytes) -> None:
         await self._deliver({"type": "http.response.body", "body": payload, "more_body": True})
 
-    def write(self, chunked: bytes) -> DirectSend | None:
+    def write(self, chunked: bytes) -> DirectSocket | None:
         raise RuntimeError("an ASGI outlet cannot write without waiting")
 
     async def end(self) -> None:
@@ -122,7 +122,7 @@ class AsgiOutlet:
 class TransportOutlet:
     """Writes to the connection's transport, with the server's own response around it."""
 
-    __slots__ = ("_connection", "_corked", "_direct_send", "_send", "_timeout_s", "_transport")
+    __slots__ = ("_connection", "_corked", "_direct", "_send", "_timeout_s", "_transport")
 
     can_write = True
 
@@ -131,7 +131,7 @@ class TransportOutlet:
     ) -> None:
         self._connection = connection
         self._transport = connection.transport
-        self._direct_send = connection.direct_send
+        self._direct = connection.direct_socket
         self._send = send
         self._timeout_s = timeout_s
         self._corked = b""
@@ -156,7 +156,7 @@ class TransportOutlet:
         await self.ready()
         self.write(chunk(payload))
 
-    def write(self, chunked: bytes) -> DirectSend | None:
+    def write(self, chunked: bytes) -> DirectSocket | None:
         if self._connection.is_lost:
             return None
         if self._corked:
@@ -166,14 +166,14 @@ class TransportOutlet:
             chunked, self._corked = self._corked, b""
         # What the transport would do at the end of the loop's turn, without its queue. It has the rest, the errors, and
         # everything while its buffer holds what has to go first.
-        direct_send = self._direct_send
-        if direct_send is not None and not self._transport.get_write_buffer_size():
+        direct = self._direct
+        if direct is not None and not self._transport.get_write_buffer_size():
             try:
-                sent = direct_send(chunked)
+                sent = direct.send(chunked)
             except OSError:
                 sent = 0
             if sent == len(chunked):
-                return direct_send
+                return direct
             chunked = chunked[sent:]
         self._transport.write(chunked)
         return None

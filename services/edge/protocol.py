@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from shared.events import json_line
 
-__all__ = ("CONNECTION_EXTENSION", "DirectSend", "Headers", "StreamProtocol")
+__all__ = ("CONNECTION_EXTENSION", "DirectSocket", "Headers", "StreamProtocol")
 
 CONNECTION_EXTENSION: Final = "tailrace.connection"
 
@@ -28,8 +28,8 @@ _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 _CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
 
 Headers = list[tuple[bytes, bytes]]
-# Like `socket.send`: takes what there is room for, answers how much that was, raises `OSError`.
-DirectSend = Callable[[bytes], int]
+# Its `send` takes what there is room for, answers how much that was, and raises `OSError`.
+DirectSocket = socket.SocketType
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -43,7 +43,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._on_stall: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._responding: RequestResponseCycle | None = None
-        self._socket: socket.SocketType | None = None
+        self._socket: DirectSocket | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._is_refused = False
@@ -54,18 +54,18 @@ class StreamProtocol(HttpToolsProtocol):
         return not self.flow.write_paused
 
     @property
-    def direct_send(self) -> DirectSend | None:
-        """`send` of the connection's socket, past the transport; None if that cannot be, because of TLS.
+    def direct_socket(self) -> DirectSocket | None:
+        """The connection's socket, to send past the transport; None if that cannot be, because of TLS.
 
-        Once `is_lost` it fails with `OSError`, also when the kernel has given the descriptor to somebody else.
+        Once `is_lost` sending fails with `OSError`, also when the kernel has given the descriptor to somebody else.
         """
         if self._socket is None and not self.is_lost:
             found = self.transport.get_extra_info("socket")
             if found is None or self.transport.get_extra_info("sslcontext") is not None:
                 return None
             # Not a copy of the descriptor: a copy would keep the connection open when the transport has closed it.
-            self._socket = socket.SocketType(found.family, found.type, found.proto, found.fileno())
-        return self._socket.send if self._socket is not None else None
+            self._socket = DirectSocket(found.family, found.type, found.proto, found.fileno())
+        return self._socket
 
     def watch(self, on_stall: Callable[[], None] | None) -> None:
         """Call `on_stall` when the write buffer passes its high-water mark, and when the connection is lost.

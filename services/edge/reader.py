@@ -16,7 +16,7 @@ from services.edge.batch import Batch
 from services.edge.feed import Feed
 from services.edge.large_frames import FrameName
 from services.edge.outlet import Disconnected, Outlet
-from services.edge.protocol import DirectSend
+from services.edge.protocol import DirectSocket
 from services.edge.resume import Deliver, Gap, UpToDate, Vanished, step
 from services.edge.wire import Wire
 from shared.errors import StoreError
@@ -73,7 +73,6 @@ class Reader:
         "_stream_id",
         "_waiter",
         "cursor",
-        "direct_send",
         "expires_at",
         "is_leaving",
         "wire",
@@ -85,7 +84,6 @@ class Reader:
         """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
         self.wire = wire
         self.cursor = cursor
-        self.direct_send: DirectSend | None = None
         self.is_leaving = False
         self.expires_at = hub.expiry()
         self._hub = hub
@@ -135,30 +133,27 @@ class Reader:
 
     # What the feed, the hub and the protocol call; never blocks.
 
-    def write(self, chunked: bytes) -> None:
-        if self._outlet is not None and self._is_connected:
-            self.direct_send = self._outlet.write(chunked)
+    def write(self, chunked: bytes) -> DirectSocket | None:
+        if self._outlet is None or not self._is_connected:
+            return None
+        return self._outlet.write(chunked)
 
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
         if self._feed is not None and self._feed.is_live(self):
-            self.write(self._hub.heartbeat_chunk(self.wire))
+            self._feed.write(self, self._hub.heartbeat_chunk(self.wire))
         else:
             self._beat_due = True
             self.wake()
 
     def stall(self) -> None:
         """The transport's buffer is full, or the peer is gone: stop writing until it has drained."""
-        self.direct_send = None
-        if self._feed is not None:
-            self._feed.leave(self)
-        self.wake()
+        self._step_back()
 
     def disconnect(self) -> None:
         """The peer has gone, or is given up."""
         self._is_connected = False
-        self.direct_send = None
-        self.wake()
+        self._step_back()
 
     def abort(self) -> None:
         """Cut the connection now, whatever is on its way."""
@@ -169,13 +164,17 @@ class Reader:
     def leave(self) -> None:
         """Ask the reader to go elsewhere, at the next event boundary."""
         self.is_leaving = True
-        if self._feed is not None:
-            self._feed.leave(self)
-        self.wake()
+        self._step_back()
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _step_back(self) -> None:
+        """Not be live, and see what is to be done."""
+        if self._feed is not None:
+            self._feed.leave(self)
+        self.wake()
 
     # The walk to the tail.
 
@@ -227,7 +226,6 @@ class Reader:
         if feed is None or self._has_to_do:
             return
         if outlet.can_write:
-            self.direct_send = None  # what has been sent so far may still be on its way
             feed.join(self)
         self._waiter = asyncio.get_running_loop().create_future()
         try:

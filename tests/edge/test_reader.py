@@ -1,6 +1,7 @@
 """The reader, the hub and the tail over a store in memory: what takes luck to meet on real sockets."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from services.edge.caller import Caller
 from services.edge.hub import Hub
 from services.edge.outlet import Disconnected, Headers
+from services.edge.protocol import DirectSocket
 from services.edge.reader import Reader
 from services.edge.streams import Streams
 from services.edge.tail import Tail
@@ -41,6 +43,7 @@ class Page:
         self.is_complete = False
         self.is_cut = False
         self.is_lost = False
+        self.direct: DirectSocket | None = None
 
     async def start(self, headers: Headers) -> None:
         return None
@@ -53,9 +56,10 @@ class Page:
         await self.ready()
         self.raw += payload
 
-    def write(self, chunked: bytes) -> None:
+    def write(self, chunked: bytes) -> DirectSocket | None:
         size, _, rest = chunked.partition(b"\r\n")
         self.raw += rest[: int(size, 16)]
+        return self.direct
 
     async def end(self) -> None:
         self.is_complete = True
@@ -140,6 +144,39 @@ async def test_a_reader_that_comes_while_the_edge_goes_is_sent_on_at_once() -> N
 async def test_draining_without_readers_takes_no_time() -> None:
     async with running_hub(MemoryStore()) as hub, asyncio.timeout(1):
         await hub.drain(60)
+
+
+@pytest.mark.parametrize("how", ["disconnect", "abort", "stall", "leave"])
+async def test_who_steps_back_is_not_written_to_in_the_same_breath(how: str) -> None:
+    """Before its own task runs again there may be news, and its socket may be closed or have something to go first."""
+    store = MemoryStore()
+    stream_id = await begin(store)
+    ours, theirs = socket.socketpair()
+    async with running_hub(store) as hub:
+        page, reader = Page(), reader_of(hub, await snapshot_of(store, stream_id))
+        page.direct = ours
+        running = asyncio.create_task(reader.run(page))
+        await eventually(lambda: is_live(hub, reader))
+        for offset in (1, 2):
+            await hub.deliver({stream_id: [news("a", offset)]})
+        assert theirs.recv(4096).count(b'"delta":"a"') == 1  # the other went by the outlet, which then offered `ours`
+        getattr(reader, how)()
+        await hub.deliver({stream_id: [news("b", 3)]})
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(4096)
+        assert b'"b"' not in page.raw
+        running.cancel()
+    ours.close()
+    theirs.close()
+
+
+def news(delta: str, end: int) -> LogEntry:
+    return LogEntry(Position(1, end), events.delta("text", delta))
+
+
+async def is_live(hub: Hub, reader: Reader) -> bool:
+    return any(feed.is_live(reader) for feed in hub.feeds.values())
 
 
 async def test_a_reader_goes_on_when_redis_has_lost_the_end_it_was_opened_with() -> None:

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from services.edge.outlet import TransportOutlet
-from services.edge.protocol import DirectSend, StreamProtocol
+from services.edge.protocol import DirectSocket, StreamProtocol
 
 __all__ = ()
 
@@ -35,8 +35,8 @@ class Connection(asyncio.Protocol):
         self._socket.detach()
 
     @property
-    def direct_send(self) -> DirectSend | None:
-        return None if self._is_tls else self._socket.send
+    def direct_socket(self) -> DirectSocket | None:
+        return None if self._is_tls else self._socket
 
     def watch(self, on_stall: Callable[[], None] | None) -> None:
         """Nobody looks for a stall here."""
@@ -116,8 +116,9 @@ async def test_a_send_that_outlives_its_connection_reaches_nobody() -> None:
     protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
     ours, theirs = socket.socketpair()
     await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
-    send, descriptor = protocol.direct_send, ours.fileno()
-    assert send is not None
+    direct, descriptor = protocol.direct_socket, ours.fileno()
+    assert direct is not None
+    send = direct.send
     assert send(b"mine") == len(theirs.recv(64))
 
     protocol.transport.abort()

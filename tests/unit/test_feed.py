@@ -6,7 +6,7 @@ import pytest
 
 from services.edge.batch import Batch
 from services.edge.feed import Diverged, Feed
-from services.edge.protocol import DirectSend
+from services.edge.protocol import DirectSocket
 from services.edge.wire import NDJSON, SSE, Wire
 from shared.delta_page import DeltaPage
 from shared.events import Event, LogEntry, delta, done, fence
@@ -27,13 +27,12 @@ class Listener:
     wire: Wire = SSE
     raw: bytes = b""
     woken: int = 0
-    direct_send: DirectSend | None = None
     is_connected: bool = True
     stalls: Feed | None = None
     fails: bool = False
     writes: list[int] = field(default_factory=list)
 
-    def write(self, chunked: bytes) -> None:
+    def write(self, chunked: bytes) -> DirectSocket | None:
         if self.fails:
             raise RuntimeError("the transport is closed")
         size, _, rest = chunked.partition(b"\r\n")
@@ -41,6 +40,7 @@ class Listener:
         self.writes.append(int(size, 16))
         if self.stalls:
             self.stalls.leave(self)
+        return None
 
     def wake(self) -> None:
         self.woken += 1
