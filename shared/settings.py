@@ -160,12 +160,14 @@ class Settings(BaseSettings):
     retry_ms: int = Field(1000, ge=0, description="How long readers wait before they reconnect; jitter is added.")
     max_connection_s: Seconds = Field(600, description="Age at which a reader is asked to reconnect; jitter is added.")
     send_timeout_s: Seconds = Field(30, description="A reader that takes nothing for this long is cut off.")
-    send_buffer_bytes: Bytes = Field(64 * 1024, description="SO_SNDBUF of a reader's socket.")
+    send_buffer_bytes: Bytes = Field(96 * 1024, description="SO_SNDBUF of a reader's socket.")
     tail_pace_s: Seconds = Field(0.005, description="Pause between two reads of the shared tail.")
     tail_count: int = Field(256, ge=1, description="Entries of one stream in one read of the tail.")
     feed_bytes: Bytes = Field(256 * 1024, description="Recent frames an edge keeps for each stream it follows.")
     edge_buffer_bytes: Bytes = Field(
-        256 * 1024 * 1024, description="Recent frames an edge keeps for all streams; the quietest give way."
+        256 * 1024 * 1024,
+        description="Recent frames an edge keeps for all streams; the quietest give way. "
+        "As much again for large messages on their way to whoever asks for a stream's state.",
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 

@@ -129,7 +129,7 @@ async def open_events(request: Request, caller: Caller, stream_id: str, *, curso
 @router.get("/streams/{stream_id}", response_model=StreamState, responses=_LOOK_UP)
 async def stream_state(request: Request, caller: CallerOf, stream_id: str) -> Response:
     """The stream at this moment, with the message so far."""
-    return _json(await _streams(request).state(caller, stream_id))
+    return await _streams(request).state(caller, stream_id)
 
 
 @router.post(

@@ -11,7 +11,6 @@ import orjson
 from prometheus_client import Counter
 
 from services.edge.admission import Admission
-from services.edge.assembly import assemble
 from services.edge.caller import Caller
 from services.edge.feed import Feed
 from services.edge.hub import Hub
@@ -19,9 +18,9 @@ from services.edge.memory_state import memory_state
 from services.edge.reader import FIRST_PAGE_EVENTS, Reader
 from services.edge.resume import at_end, step
 from services.edge.schemas import CreateStream
+from services.edge.state import StateResponse, described, turns_for_states
 from services.edge.turns import Turns
 from services.edge.wire import Wire
-from shared.content import Content
 from shared.dispatch import Dispatcher
 from shared.errors import (
     Draining,
@@ -72,6 +71,7 @@ class Streams:
         self._settings = settings
         self._admission = Admission(store, settings)
         self._turns = Turns(round(settings.max_total_bytes * _TURNS_SHARE))
+        self._state_turns = turns_for_states(settings)
         self._resumes: dict[str, Counter] = {}
         self._secret: bytes | None = None
         self.is_draining = False
@@ -154,13 +154,16 @@ class Streams:
         except StoreError as error:
             logger.warning("stream %s was not marked as read: %s", stream_id, error.message)
 
-    async def state(self, caller: Caller, stream_id: str) -> Mapping[str, Any]:
+    async def state(self, caller: Caller, stream_id: str) -> StateResponse:
         """The stream and its message so far, in the shape of `StreamState`."""
-        await self._meta(caller, stream_id)
-        whole = await assemble(self._store, stream_id)
-        if whole is None:
-            raise UnknownStream
-        return _state(whole.meta, whole.content)
+        meta = await self._meta(caller, stream_id)
+        return StateResponse(
+            self._store,
+            stream_id,
+            size_bytes=meta.tail - meta.trimmed,
+            turns=self._state_turns,
+            send_timeout_s=self._settings.send_timeout_s,
+        )
 
     async def cancel(self, caller: Caller, stream_id: str, *, attempt: int | None) -> CancelReply:
         await self._meta(caller, stream_id)
@@ -176,7 +179,7 @@ class Streams:
         self, caller: Caller, *, status: str | None, limit: int, cursor: str | None
     ) -> tuple[list[Mapping[str, Any]], str | None]:
         page: Listing = await self._store.listing(caller.tenant, status=status, limit=limit, cursor=cursor)
-        return [_state(meta, None) for meta in page.streams], page.next
+        return [{**described(meta), "content": None} for meta in page.streams], page.next
 
     async def statistics(self, caller: Caller) -> Mapping[str, Any]:
         """Counts and bytes of all streams, the caller's share, and what this edge holds."""
@@ -255,25 +258,3 @@ class Streams:
 
 def _for_the_provider(wanted: CreateStream) -> bytes:
     return orjson.dumps(wanted.model_dump(exclude_unset=True, exclude=_NOT_FOR_THE_PROVIDER))
-
-
-def _state(meta: Meta, content: Content | None) -> Mapping[str, Any]:
-    return {
-        "id": meta.id,
-        "status": meta.status,
-        "model": meta.model,
-        "provider": meta.provider or None,
-        "attempt": meta.attempt,
-        "position": str(meta.lineage.event_id(meta.tail)) if meta.attempt else None,
-        "content": content.parts() if content else None,
-        "trimmed_units": meta.trimmed,
-        "usage": meta.usage,
-        "finish_reason": meta.finish_reason or None,
-        "error": meta.error,
-        "created_ms": meta.created_ms,
-        "started_ms": meta.started_ms or None,
-        "first_ms": meta.first_ms or None,
-        "finished_ms": meta.finished_ms or None,
-        "expires_ms": meta.expires_ms or None,
-        "metadata": meta.metadata,
-    }

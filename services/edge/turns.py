@@ -1,23 +1,31 @@
-"""Who may send Redis something large now. Nothing that is on its way is in any sum, and it can be more than what is."""
+"""Who may have something large on its way now: nothing that is is in any sum, and it can be more than what is there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from services.edge.admission import come_again
+from shared.errors import MemoryPressure
 
 __all__ = ("Turns",)
 
-# Longer than Redis may take for one of them.
+# Longer than Redis may take for a large create.
 _WAIT_MOST_S: Final = 10.0
 
 
 class Turns:
     """Lets `most_bytes` through at a time, first come, first served. What is larger than that goes alone."""
 
-    def __init__(self, most_bytes: int, *, wait_most_s: float = _WAIT_MOST_S) -> None:
+    def __init__(
+        self,
+        most_bytes: int,
+        *,
+        refusal: Callable[[], MemoryPressure] = come_again,
+        wait_most_s: float = _WAIT_MOST_S,
+    ) -> None:
         self._most_bytes = most_bytes
+        self._refusal = refusal
         self._wait_most_s = wait_most_s
         self._taken_bytes = 0
         self._line = asyncio.Lock()
@@ -33,7 +41,7 @@ class Turns:
             async with asyncio.timeout(self._wait_most_s), self._line:
                 await self._room_for(wanted_bytes)
         except TimeoutError:
-            raise come_again() from None
+            raise self._refusal() from None
         self._taken_bytes += wanted_bytes
         try:
             yield

@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.content import Content, is_content
-from shared.events import Event, LogEntry, delta, done, fence, tool_call, usage
+from shared.events import Event, LogEntry, delta, done, fence, json_line, tool_call, usage
 from shared.position import Position
 
 __all__ = ()
@@ -29,6 +30,22 @@ def test_neighbours_of_one_kind_are_one_part_and_nothing_is_lost(deltas: list[Ev
     assert "".join(part["text"] for part in parts) == "".join(event.value.decode() for event in deltas)
     assert all(one["type"] != other["type"] for one, other in pairwise(parts))
     assert content.offset == sum(event.size for event in deltas)
+
+
+CALL = st.builds(
+    lambda index, text, call_id: tool_call(index, text, call_id=call_id, name='f"\\' if call_id else None),
+    st.integers(0, 2),
+    st.text(max_size=5),
+    st.none() | st.just("c/1"),
+)
+
+
+@given(st.lists(DELTA | CALL | st.builds(usage, st.just({"total_tokens": 1})), max_size=20))
+def test_event_by_event_it_is_the_same_json(events: list[Event]) -> None:
+    content = Content(entries(*events))
+    written = b"".join(content.json())
+    assert orjson.loads(written) == content.parts()
+    assert written == json_line(content.parts())
 
 
 def test_a_tool_call_gathers_its_arguments() -> None:
