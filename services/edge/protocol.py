@@ -139,8 +139,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, in the shape of every other error."""
-        if not self._is_refused:
-            self._refuse(400, "This is not an HTTP request.")
+        self._refuse(400, "This is not an HTTP request.")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -181,9 +180,13 @@ class StreamProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, message: str) -> None:
         """Answer without the application, and close. A response that is under way is cut instead.
 
+        Once: what one read brings may be wrong in several ways.
+
         What still comes is read and dropped, for as long as a head is given: closing on unread bytes resets the
         connection, and the peer might lose the answer with it.
         """
+        if self._is_refused:
+            return
         self._is_refused = True
         self._forget_head()
         # uvicorn has no cycle before the first request, whatever its annotation says.

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from services.edge.outlet import TransportOutlet
-from services.edge.protocol import DirectSocket, StreamProtocol
+from services.edge.protocol import DirectSocket
+from tests.support.connection import accepted
 
 __all__ = ()
 
@@ -111,26 +110,18 @@ async def test_a_broken_connection_is_found_by_its_transport_and_then_left_alone
 
 async def test_a_send_that_outlives_its_connection_reaches_nobody() -> None:
     """The kernel gives a descriptor to the next who asks: what is left of a reader must never be written to them."""
-    config = uvicorn.Config(_no_app, ws="none", lifespan="off", log_config=None)
-    config.load()
-    protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
-    ours, theirs = socket.socketpair()
-    await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
-    direct, descriptor = protocol.direct_socket, ours.fileno()
-    assert direct is not None
-    send = direct.send
-    assert send(b"mine") == len(theirs.recv(64))
+    async with accepted() as (protocol, theirs):
+        direct, descriptor = protocol.direct_socket, protocol.transport.get_extra_info("socket").fileno()
+        assert direct is not None
+        send = direct.send
+        assert send(b"mine") == len(theirs.recv(64))
 
-    protocol.transport.abort()
-    await protocol.lost()
-    others = [end for _ in range(16) for end in socket.socketpair()]
-    assert descriptor in {end.fileno() for end in others}
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        send(b"mine")
+        protocol.transport.abort()
+        await protocol.lost()
+        others = [end for _ in range(16) for end in socket.socketpair()]
+        assert descriptor in {end.fileno() for end in others}
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            send(b"mine")
 
-    for end in (theirs, *others):
+    for end in others:
         end.close()
-
-
-async def _no_app(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError(scope)

@@ -1,0 +1,35 @@
+"""One connection of an edge without the edge: its protocol, and the other end of its socket."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from services.edge.protocol import StreamProtocol
+
+__all__ = ("accepted",)
+
+
+@asynccontextmanager
+async def accepted() -> AsyncIterator[tuple[StreamProtocol, socket.socket]]:
+    """A connection to no application, and its peer's socket, which does not block."""
+    config = uvicorn.Config(_no_app, ws="none", lifespan="off", log_config=None)
+    config.load()
+    protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, ours)
+    try:
+        yield protocol, theirs
+    finally:
+        protocol.transport.abort()
+        await protocol.lost()
+        theirs.close()
+
+
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError(scope)
