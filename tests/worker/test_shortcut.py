@@ -23,6 +23,7 @@ from services.worker.provider import CompletionRequest
 from shared.errors import ProviderError, ProviderMalformed, ProviderTruncated
 from shared.events import Event
 from shared.settings import ProviderSettings
+from tests.support.waiting import eventually
 
 __all__ = ()
 
@@ -31,6 +32,8 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+# Who hears of an end by itself hears it long before silence is held against the provider.
+SOON_S, SILENCE_S = 4.0, 15.0
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 Loops = Callable[[Main], None]
@@ -90,9 +93,10 @@ class Script:
 class Asked:
     """A provider at a script."""
 
-    def __init__(self, provider: OpenAIProvider) -> None:
+    def __init__(self, provider: OpenAIProvider, session: aiohttp.ClientSession) -> None:
         self.provider = provider
         self.events: list[Event] = []
+        self._session = session
 
     @property
     def text(self) -> str:
@@ -106,11 +110,18 @@ class Asked:
             while (events := await stream.read()) is not None:
                 self.events += events
                 await stream.pour(take or self.take)
-            # So that a connection is only given back after its last chunk came.
-            await asyncio.sleep(0.01)
+            # aiohttp gives a connection back by itself once the last chunk came; before that, closing would cut it.
+            await eventually(self.has_no_connection)
         finally:
             await stream.aclose()
         return self.text
+
+    async def has_no_connection(self) -> bool:
+        assert self._session.connector is not None
+        return not self._session.connector._acquired
+
+    async def has_heard(self) -> bool:
+        return bool(self.events)
 
     async def opened(self) -> OpenAIStream:
         stream = self.provider.stream(CompletionRequest("m", [{"role": "user", "content": "?"}]))
@@ -130,14 +141,16 @@ async def asked(script: Script, tls: Path | None = None) -> AsyncIterator[Asked]
         context.load_cert_chain(tls)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=context)
     url = f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}/v1"
-    settings = ProviderSettings(name="raw", base_url=url, models=["*"], next_token_timeout_s=5)
-    async with new_session() as session:
-        if tls is not None:
-            await session.connector.close()  # type: ignore[union-attr]
-            trusting = ssl.create_default_context(cafile=str(tls))
-            session._connector = aiohttp.TCPConnector(limit=0, ssl=trusting)
-        yield Asked(OpenAIProvider(settings, session, environment={}))
-    server.close()
+    settings = ProviderSettings(name="raw", base_url=url, models=["*"], next_token_timeout_s=SILENCE_S)
+    try:
+        async with new_session() as session:
+            if tls is not None:
+                await session.connector.close()  # type: ignore[union-attr]
+                trusting = ssl.create_default_context(cafile=str(tls))
+                session._connector = aiohttp.TCPConnector(limit=0, ssl=trusting)
+            yield Asked(OpenAIProvider(settings, session, environment={}), session)
+    finally:
+        server.close()  # or uvloop, while it closes, waits for it for ever
 
 
 @pytest.fixture
@@ -237,7 +250,7 @@ def test_an_end_by_itself_is_heard_at_once(on_loop: Loops, last: bytes) -> None:
         rest = LAST[len(last) :] if LAST.startswith(last) else b""
         answer = [CHUNKED, *[framed(event(f" {number}")) for number in range(9)], last, *([rest] if rest else [])]
         async with asked(Script(answer)) as provider:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(SOON_S):
                 with pytest.raises(ProviderTruncated):
                     await provider.answer()
             assert provider.text == "".join(f" {number}" for number in range(9))
@@ -265,7 +278,7 @@ def test_what_is_no_chunk_is_refused(on_loop: Loops, odd: bytes) -> None:
     async def main() -> None:
         answer = [CHUNKED, *[framed(event(f" {number}")) for number in range(4)], odd]
         async with asked(Script(answer)) as provider:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(SOON_S):
                 with pytest.raises((ProviderTruncated, ProviderMalformed)):
                     await provider.answer()
             assert provider.text == " 0 1 2 3"
@@ -298,13 +311,13 @@ def test_a_response_closed_in_its_middle_closes_the_connection(on_loop: Loops) -
             stream = await provider.opened()
             await stream.read()
             pouring = asyncio.ensure_future(stream.pour(provider.take))
-            await asyncio.sleep(0.02)
+            await eventually(provider.has_heard)
             pouring.cancel()
             await asyncio.wait([pouring])
             assert pouring.cancelled()
             await stream.aclose()
             heard = len(provider.events)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(SOON_S):
                 await script.closed.wait()
             assert 0 < heard == len(provider.events)
 
