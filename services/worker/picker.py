@@ -13,24 +13,25 @@ __all__ = ("Picker",)
 class Picker(Worker):
     """Looks at the queue when the bell rings, and every `wait_s` in case it did not.
 
-    While there is no `room`, or it may not pick jobs, it leaves bell and queue to the other workers.
+    While there is no `room`, or it may not pick jobs, it leaves bell and queue to the other workers. `has_looked` says
+    whether it has ever reached the queue.
     """
 
     def __init__(self, *, wait_s: float, room: asyncio.Semaphore, **options: Any) -> None:
         super().__init__(poll_delay=0, **options)
         self._wait_s = wait_s
         self._room = room
-        self._is_first_look = True
+        self.has_looked = False
 
     async def _poll_iteration(self) -> None:
         async with self._room:
             pass  # only to know that there is some
         if not self.allow_pick_jobs:
             await asyncio.sleep(self._wait_s)
-        elif not self._is_first_look:
+        elif self.has_looked:
             await self._wait_for_bell()
-        self._is_first_look = False
         await super()._poll_iteration()
+        self.has_looked = True
 
     async def _wait_for_bell(self) -> None:
         bell = bell_name(self.queue_name)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import secrets
 import signal
 import socket
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 # arq's own limit on a job. The provider's deadlines end a stream long before.
 _JOB_TIMEOUT_S: Final = 24 * 3600
-_RESTART_FIRST_S, _RESTART_MOST_S = 0.2, 5.0
+_RESTART_FIRST_S, _RESTART_MOST_S = 0.2, 1.0
 
 
 def open_store(settings: Settings) -> RedisStore:
@@ -82,14 +83,15 @@ class _Puller:
     async def _pick(self, group: asyncio.TaskGroup) -> NoReturn:
         pause_s = 0.0
         while True:
-            self._worker = self._new_worker(group)
+            self._worker = worker = self._new_worker(group)
             try:
                 with mapping():
-                    await self._worker.async_run()
+                    await worker.async_run()
             except StoreError as error:
-                pause_s = min(max(2 * pause_s, _RESTART_FIRST_S), _RESTART_MOST_S)
+                paused_s = 0.0 if worker.has_looked else pause_s
+                pause_s = min(max(2 * paused_s, _RESTART_FIRST_S), _RESTART_MOST_S)
                 logger.warning("the queue cannot be reached: %s", error)
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
 
     async def drain(self) -> None:
         """Take no new jobs; let running streams finish for a while; then cancel them, which hands them over."""

@@ -32,6 +32,18 @@ class Own:
     async def configure(self, name: str, value: str | int) -> None:
         await self.pulls.store.client.config_set(name, value)
 
+    async def lose_queue(self) -> None:
+        """Cut the connection over which the worker waits for its queue's bell."""
+        client = self.pulls.store.client
+
+        async def is_cut() -> bool:
+            waiting = [each["id"] for each in await client.client_list() if each["cmd"] == "blpop"]
+            for name in waiting:
+                await client.client_kill_filter(_id=name)
+            return bool(waiting)
+
+        await eventually(is_cut)
+
     async def until_refused(self, stream_id: str) -> Meta:
         """Wait until the worker has said that an append was refused."""
 
@@ -53,6 +65,14 @@ async def own() -> AsyncIterator[Own]:
             await store.aclose()
     except ServerMissing as reason:
         missing(str(reason))
+
+
+async def test_a_queue_that_is_lost_again_and_again_is_found_as_soon_each_time(own: Own) -> None:
+    """Pauses grow while it cannot be reached, not with all that ever went wrong."""
+    for _ in range(6):
+        await own.lose_queue()
+        stream_id = await own.pulls.create(Script(key(), chunks=1))
+        await own.pulls.until_over(stream_id, within_s=2.5)
 
 
 @pytest.mark.parametrize(
