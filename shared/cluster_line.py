@@ -21,8 +21,6 @@ __all__ = ("Line",)
 
 _READ_BYTES: Final = 64 * 1024
 _NOTHING_YET: Final = object()
-# Beyond the time Redis was asked to wait, before we call it dead.
-_GRACE_S: Final = 5.0
 _OPEN_S: Final = 1.0
 _RETRY_S: Final = 0.001
 
@@ -65,7 +63,8 @@ class Line:
         """Send an XREAD that waits so long for news of these cursors."""
         self.cursors, self.is_waiting = cursors, True
         self._send(command)
-        self._overdue_at = asyncio.get_running_loop().time() + wait_ms / 1000 + _GRACE_S
+        timeout_s = cast("float", cast("Connection", self._connection).socket_timeout)
+        self._overdue_at = asyncio.get_running_loop().time() + wait_ms / 1000 + timeout_s
 
     async def reply(self) -> Any:
         """What Redis says to it, refusals as exceptions. To be cancelled here loses nothing. Raises `StoreError`."""

@@ -22,8 +22,8 @@ from shared.redis_replies import log_entries
 
 __all__ = ("RedisTailer",)
 
-# Beyond the time Redis was asked to wait, before we call it dead.
-_GRACE_S = 5.0
+# For three Sentinels, of which two do not answer, and the master that the third one names.
+_OPEN_S = 5.0
 _RETRY_S = 0.001
 _MOST_NAMES = 20_000
 _CLIENT_ID = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n"
@@ -37,6 +37,7 @@ class RedisTailer:
         self._keys = keys
         self._connection: Connection | None = None
         self._client_id = 0
+        self._timeout_s = 0.0
         self._reading = False
         self._reads = 0
         self._names: dict[str, bytes] = {}
@@ -60,7 +61,7 @@ class RedisTailer:
         try:
             connection = await self._open()
             command = self._command(cursors, count=count, block_ms=block_ms or 0)
-            reply = await self._ask(connection, command, timeout_s=(block_ms or 0) / 1000 + _GRACE_S)
+            reply = await self._ask(connection, command, wait_s=(block_ms or 0) / 1000)
         finally:
             self._reading = False
         ids = self._ids
@@ -130,13 +131,14 @@ class RedisTailer:
 
     async def _open(self) -> Connection:
         if self._connection is None:
-            self._connection = _new_connection(self._client)
-            await self._within(_GRACE_S, self._connection.connect())  # type: ignore[no-untyped-call]
-            self._client_id = int(await self._ask(self._connection, _CLIENT_ID, timeout_s=_GRACE_S))
+            self._connection, self._timeout_s = _new_connection(self._client)
+            await self._within(_OPEN_S, self._connection.connect())  # type: ignore[no-untyped-call]
+            self._client_id = int(await self._ask(self._connection, _CLIENT_ID))
         return self._connection
 
-    async def _ask(self, connection: Connection, command: bytes, *, timeout_s: float) -> Any:
-        return await self._within(timeout_s, _converse(connection, command))
+    async def _ask(self, connection: Connection, command: bytes, *, wait_s: float = 0.0) -> Any:
+        """The reply, within the deadline of every command beyond the time that Redis was asked to wait."""
+        return await self._within(wait_s + self._timeout_s, _converse(connection, command))
 
     async def _within(self, timeout_s: float, conversation: Awaitable[Any]) -> Any:
         """Whatever goes wrong half-way closes the connection: an unfinished conversation is never taken up again."""
@@ -167,11 +169,11 @@ def _packed_position(position: Position) -> bytes:
     return _word(b"%d-%d" % position)
 
 
-def _new_connection(client: "Redis") -> Connection:
-    """A connection with the client's options that its pool does not know.
+def _new_connection(client: "Redis") -> tuple[Connection, float]:
+    """A connection with the client's options that its pool does not know, and its deadline.
 
-    Its only deadline is ours: redis-py's would cut a waiting read, or answer None and leave the reply to the next.
+    It is kept by us alone: redis-py would cut a waiting read, or answer None and leave the reply to the next.
     """
     connection = cast("Connection", client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
-    connection.socket_timeout = None
-    return connection
+    timeout_s, connection.socket_timeout = connection.socket_timeout, None
+    return connection, cast("float", timeout_s)

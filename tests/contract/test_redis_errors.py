@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from shared.cluster_line import Line
 from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
 from shared.position import START, Position
 from shared.redis_client import open_client
@@ -111,11 +112,9 @@ async def is_there(store: RedisStore, stream_id: str) -> bool:
         return False
 
 
-async def test_a_tail_that_does_not_answer_in_time(
-    stack: AsyncExitStack, server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.redis_tailer._GRACE_S", 0.2)
-    store = open_store(stack, server.url)
+async def test_a_tail_that_does_not_answer_in_time(stack: AsyncExitStack, server: RedisServer) -> None:
+    """Beyond the wait that it asked for it has the deadline of every command."""
+    store = open_store(stack, server.url, timeout_s=0.2)
     stream_id = await begin(store)
     tailer = store.tailer()
     stack.push_async_callback(tailer.aclose)
@@ -125,6 +124,19 @@ async def test_a_tail_that_does_not_answer_in_time(
         with pytest.raises(StoreUnavailable):
             await tailer.read({stream_id: START}, count=1, block_ms=50)
     assert "closed" in repr(tailer)
+
+
+async def test_a_line_that_does_not_answer_in_time(stack: AsyncExitStack, server: RedisServer) -> None:
+    """In a cluster a tail has lines to the nodes; the deadline is the same."""
+    store = open_store(stack, server.url, timeout_s=0.2)
+    line = Line(("127.0.0.1", server.port), store.client)
+    stack.push_async_callback(line.aclose)
+    await line.open()
+    await command(store, "CLIENT", "PAUSE", 600, "ALL")
+    line.ask({}, ("XREAD", "BLOCK", 50, "STREAMS", "nothing", "0"), wait_ms=50)
+    async with asyncio.timeout(0.5):
+        with pytest.raises(StoreUnavailable):
+            await line.reply()
 
 
 async def test_replies_lost_on_the_way(stack: AsyncExitStack, server: RedisServer) -> None:
