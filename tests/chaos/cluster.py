@@ -179,8 +179,7 @@ class Cluster:
 
     async def asked(self, history: History) -> list[Asked]:
         """How often the provider was asked for each script."""
-        port = int(self.provider.base_url.rsplit(":", 1)[1].split("/")[0])
-        async with opened(port, "GET", "/_seen") as answer:
+        async with opened(self.provider.port, "GET", "/_seen", host=self.provider.host) as answer:
             seen = await answer.json()
         keys = [request["key"] for request in seen]
         return [Asked(history.now(), key, keys.count(key)) for key in sorted(set(keys))]

@@ -7,10 +7,13 @@ __all__ = ("Door", "NginxDoor")
 
 
 class Door(Protocol):
-    """Something on loopback that answers as an edge does. Histories know it by its name."""
+    """Something on this machine that answers as an edge does. Histories know it by its name."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def host(self) -> str: ...
 
     @property
     def port(self) -> int: ...
@@ -22,3 +25,4 @@ class NginxDoor:
 
     name: str
     port: int
+    host: str = "127.0.0.1"

@@ -17,7 +17,7 @@ from tests.support.proxy import Proxy, SentinelFront
 from tests.support.sentinel import MASTER, SentinelGroup
 from tests.support.service import Service
 
-__all__ = ("EdgeMember", "Member")
+__all__ = ("DirectEdge", "DirectMember", "EdgeMember", "Member")
 
 _READY = "worker ready"
 
@@ -135,9 +135,13 @@ class Member:
 
 
 class EdgeMember(Member):
-    """An edge, whose readers connect to `port`."""
+    """An edge, whose readers connect to `host` and `port`."""
 
     service: EdgeProcess
+
+    @property
+    def host(self) -> str:
+        return self.service.host
 
     @property
     def port(self) -> int:
@@ -145,6 +149,20 @@ class EdgeMember(Member):
 
     def _is_ready(self) -> bool:
         return self.service.is_ready()
+
+
+class DirectMember(Member):
+    """Connected to Redis itself, by the group's address, with no proxy in between."""
+
+    async def __aenter__(self) -> Self:
+        self.service = self._new(redis_url=self._group.url, **self._settings)
+        self._stack.callback(self.service.close)
+        self.service.launch()
+        return self
+
+
+class DirectEdge(DirectMember, EdgeMember):
+    service: EdgeProcess
 
 
 def _parsed(line: str) -> dict[str, Any]:

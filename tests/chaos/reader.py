@@ -67,7 +67,7 @@ class ChaosReader:
         headers = {"accept": self._wire} | ({"last-event-id": self.cursor} if self.cursor else {})
         path = f"/v1/streams/{self.stream_id}/events"
         try:
-            async with opened(door.port, "GET", path, headers=headers, within_s=_ANSWER_S) as answer:
+            async with opened(door.port, "GET", path, headers=headers, within_s=_ANSWER_S, host=door.host) as answer:
                 if answer.status == 200:
                     self._note(Opened, door, self.cursor)
                     why = await self._read(answer, door)

@@ -3,20 +3,19 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, cast
 
 from shared.keys import Keyspace, bucket_of
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.fault import Scene, lasting
-from tests.chaos.member import EdgeMember, Member
+from tests.chaos.member import DirectEdge, DirectMember
 from tests.support.edge import EdgeProcess
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import running_redis
-from tests.support.service import Service
 from tests.support.worker import ProviderProcess, WorkerProcess
 
 __all__ = ("KillSlotMaster", "MoveSlot", "SlotCluster")
@@ -50,28 +49,12 @@ class SlotCluster(Cluster):
         self.store = RedisStore(open_client(self.slots.url, timeout_s=2), Keyspace(_PREFIX))
         self._stack.push_async_callback(self.store.aclose)
         for number in (1, 2):
-            worker = _Direct(f"worker-{number}", cast("Any", self.slots), WorkerProcess, self.settings)
+            worker = DirectMember(f"worker-{number}", cast("Any", self.slots), WorkerProcess, self.settings)
             self.workers.append(await self._stack.enter_async_context(worker))
-            edge = _DirectEdge(f"edge-{number}", cast("Any", self.slots), EdgeProcess, self.settings)
+            edge = DirectEdge(f"edge-{number}", cast("Any", self.slots), EdgeProcess, self.settings)
             self.edges.append(await self._stack.enter_async_context(edge))
         await self._open_nginx()
         await asyncio.gather(*(member.until_ready() for member in self.members))
-
-
-class _Direct(Member):
-    """Connected to the nodes themselves."""
-
-    _new: Callable[..., Service]
-
-    async def __aenter__(self) -> Self:
-        self.service = self._new(redis_url=cast("Any", self._group).url, **self._settings)
-        self._stack.callback(self.service.close)
-        self.service.launch()
-        return self
-
-
-class _DirectEdge(_Direct, EdgeMember):
-    service: EdgeProcess
 
 
 class MoveSlot:

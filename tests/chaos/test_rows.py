@@ -1,7 +1,7 @@
 """One scenario a row of the fault table: the fault in the middle of live streams, and the bound it has to keep.
 
 The leases of these clusters are 3 s instead of 10, so that every row fits; `test_row_01_with_the_default_lease`
-shows the default. Where the other rows are, and which are left out, is in README.md.
+shows the default. Where the other rows are is in README.md.
 """
 
 import asyncio

@@ -114,9 +114,11 @@ class Workload:
         return manner
 
     async def _try_to_create(self, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any] | None:
-        port = self._chance.choice(self._cluster.doors()).port
+        door = self._chance.choice(self._cluster.doors())
         try:
-            async with opened(port, "POST", "/v1/streams", headers=headers, body=body, within_s=8) as answer:
+            async with opened(
+                door.port, "POST", "/v1/streams", headers=headers, body=body, within_s=8, host=door.host
+            ) as answer:
                 if answer.status in {200, 201}:
                     created: dict[str, Any] = await answer.json()
                     return created

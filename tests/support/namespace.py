@@ -1,5 +1,6 @@
 """A network of a test's own: a namespace at the other end of a virtual cable, which can vanish without a word."""
 
+import json
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ from typing import IO, Self
 __all__ = ("Namespace", "NamespaceMissing")
 
 _COMMAND_S = 20.0
+_BRIDGE = "bridge"
 
 
 class NamespaceMissing(Exception):
@@ -21,7 +23,9 @@ class NamespaceMissing(Exception):
 class Namespace:
     """`with` makes it and takes it away again, with everything in it. `host` is our end's address, `peer` the other's.
 
-    The addresses are of the range for tests of networks (RFC 2544), a pair of their own for each namespace.
+    The addresses are of the range for tests of networks (RFC 2544), a pair of their own for each namespace. Theirs is
+    that of a bridge that their end is plugged into: what a bridge loses on its way out, unlike what a filter above it
+    drops, TCP believes to be sent.
     """
 
     def __init__(self) -> None:
@@ -36,11 +40,14 @@ class Namespace:
     def __repr__(self) -> str:
         return f"<Namespace {self.name} {self.peer}>"
 
+    @property
+    def entry(self) -> Sequence[str]:
+        """The beginning of a command that is to run in there."""
+        return ("ip", "netns", "exec", self.name)
+
     def popen(self, command: Sequence[str], *, stdout: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Run something in there; it is killed at the end."""
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, *command], stdin=subprocess.DEVNULL, stdout=stdout
-        )
+        process = subprocess.Popen([*self.entry, *command], stdin=subprocess.DEVNULL, stdout=stdout)
         self._processes.append(process)
         return process
 
@@ -49,7 +56,22 @@ class Namespace:
         chains = (
             f"chain {hook} {{ type filter hook {hook} priority 0; policy drop; }}" for hook in ("input", "output")
         )
-        self._run("ip", "netns", "exec", self.name, "nft", f"table inet t {{ {'; '.join(chains)}; }}")
+        self._run(*self.entry, "nft", f"table inet t {{ {'; '.join(chains)}; }}")
+
+    def lose(self, percent: int, ports: Sequence[int]) -> None:
+        """So many of a hundred packets to and from these TCP ports get lost, either way, and nobody is told."""
+        among = ", ".join(map(str, ports))
+        drop = "counter drop" if percent == 100 else f"numgen random mod 100 < {percent} counter drop"
+        rules = "; ".join(f"tcp {end} {{ {among} }} {drop}" for end in ("sport", "dport"))
+        chains = (f"chain {hook} {{ type filter hook {hook} priority 0; {rules}; }}" for hook in ("input", "output"))
+        self._run(*self.entry, "nft", f"table bridge loss {{ {'; '.join(chains)}; }}")
+
+    def lose_nothing(self) -> int:
+        """From now on everything arrives. Answers how many packets did not."""
+        listed = json.loads(self._run(*self.entry, "nft", "-j", "list", "table", "bridge", "loss"))["nftables"]
+        self._run(*self.entry, "nft", "delete", "table", "bridge", "loss")
+        words = [word for each in listed if "rule" in each for word in each["rule"]["expr"]]
+        return sum(word["counter"]["packets"] for word in words if "counter" in word)
 
     def unplug(self) -> None:
         """Their end of the cable goes down."""
@@ -85,9 +107,12 @@ class Namespace:
             self._run("ip", "link", "add", self._cable, "type", "veth", "peer", self._far_end, "netns", self.name)
             self._run("ip", "addr", "add", f"{self.host}/30", "dev", self._cable)
             self._run("ip", "link", "set", self._cable, "up")
-            self._run("ip", "-n", self.name, "addr", "add", f"{self.peer}/30", "dev", self._far_end)
-            self._run("ip", "-n", self.name, "link", "set", self._far_end, "up")
-            self._run("ip", "netns", "exec", self.name, "nft", "list", "ruleset")
+            self._run("ip", "-n", self.name, "link", "add", _BRIDGE, "type", "bridge")
+            self._run("ip", "-n", self.name, "link", "set", self._far_end, "master", _BRIDGE)
+            self._run("ip", "-n", self.name, "addr", "add", f"{self.peer}/30", "dev", _BRIDGE)
+            for device in (self._far_end, _BRIDGE):
+                self._run("ip", "-n", self.name, "link", "set", device, "up")
+            self._run(*self.entry, "nft", "list", "ruleset")
         except FileNotFoundError as error:
             raise NamespaceMissing(f"network namespaces need iproute2 and nftables: {error}") from error
         except subprocess.CalledProcessError as error:
@@ -101,5 +126,5 @@ class Namespace:
             if not Path("/proc", owner).exists():
                 self._run("ip", "netns", "del", name)
 
-    def _run(self, *command: str) -> None:
-        subprocess.run(command, capture_output=True, check=True, timeout=_COMMAND_S)
+    def _run(self, *command: str) -> bytes:
+        return subprocess.run(command, capture_output=True, check=True, timeout=_COMMAND_S).stdout

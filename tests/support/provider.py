@@ -56,7 +56,8 @@ class Seen:
 class ScriptedProvider:
     """The server. `chunks` and `rate` are for prompts that are no script; `refusing` closes connections at accept."""
 
-    def __init__(self, *, chunks: int = 20, rate: float = 0) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", chunks: int = 20, rate: float = 0) -> None:
+        self.host = host
         self.default = Script("", chunks=chunks, rate=rate)
         self.seen: deque[Seen] = deque(maxlen=10_000)
         self.refusing = False
@@ -69,11 +70,11 @@ class ScriptedProvider:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     async def start(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", port, backlog=4096)
+        self._server = await loop.create_server(lambda: Connection(self), self.host, port, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
@@ -98,8 +99,10 @@ class ScriptedProvider:
 
 
 @asynccontextmanager
-async def scripted_provider(*, chunks: int = 20, rate: float = 0) -> AsyncIterator[ScriptedProvider]:
-    provider = ScriptedProvider(chunks=chunks, rate=rate)
+async def scripted_provider(
+    *, host: str = "127.0.0.1", chunks: int = 20, rate: float = 0
+) -> AsyncIterator[ScriptedProvider]:
+    provider = ScriptedProvider(host=host, chunks=chunks, rate=rate)
     await provider.start()
     try:
         yield provider
@@ -401,7 +404,8 @@ async def _for_ever() -> None:
 
 
 async def _main() -> None:
-    parser = argparse.ArgumentParser(description="A scripted OpenAI-compatible provider on 127.0.0.1.")
+    parser = argparse.ArgumentParser(description="A scripted OpenAI-compatible provider.")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument(
         "--rate", type=float, default=0, help="chunks a second of a prompt that is no script; 0: no pause"
@@ -411,7 +415,8 @@ async def _main() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with scripted_provider(chunks=arguments.chunks, rate=arguments.rate) as provider:
+    host, chunks, rate = arguments.host, arguments.chunks, arguments.rate
+    async with scripted_provider(host=host, chunks=chunks, rate=rate) as provider:
         sys.stdout.write(f"{provider.port}\n")
         sys.stdout.flush()
         await stop.wait()

@@ -23,9 +23,13 @@ def ours(**settings: str | float) -> dict[str, str]:
 
 
 class Service:
-    """One process. `with` starts it and waits until it is ready; at the end it is killed, if it still runs."""
+    """One process. `with` starts it and waits until it is ready; at the end it is killed, if it still runs.
+
+    `entry` is a command that becomes it, as `ip netns exec` does.
+    """
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.entry: Sequence[str] = ()
         self._command = [sys.executable, *arguments]
         self._environment = dict(environment)
         self._folder = tempfile.TemporaryDirectory(prefix="tailrace-service-")
@@ -60,7 +64,12 @@ class Service:
         with (self.folder / "log").open("ab") as log:
             environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
             self._process = subprocess.Popen(
-                self._command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.entry, *self._command],
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:

@@ -212,10 +212,11 @@ async def opened(
     body: object = None,
     version: str = "1.1",
     within_s: float = 15.0,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Answer]:
     """Connect, ask, and hold the response; the connection is aborted at the end, wherever the body is then."""
     async with asyncio.timeout(within_s):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        reader, writer = await asyncio.open_connection(host, port, limit=2**20)
     try:
         writer.write(request(method, path, headers=headers, body=body, version=version))
         async with asyncio.timeout(within_s):

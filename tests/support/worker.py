@@ -23,19 +23,24 @@ class WorkerProcess(Service):
 class ProviderProcess(Service):
     """One scripted provider; what it says is a pure function, see `script.py`."""
 
-    def __init__(self) -> None:
-        super().__init__(["-m", "tests.support.provider", "--port", "0"], ours())
+    def __init__(self, *, host: str = "127.0.0.1") -> None:
+        self.host = host
+        super().__init__(["-m", "tests.support.provider", "--host", host, "--port", "0"], ours())
 
     def is_ready(self) -> bool:
         return self.log.strip().isdecimal()
 
     @property
+    def port(self) -> int:
+        return int(self.log)
+
+    @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.log.strip()}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     def seen(self) -> list[dict[str, Any]]:
         """What became of each request, oldest first."""
-        with urlopen(f"http://127.0.0.1:{self.log.strip()}/_seen", timeout=5) as response:
+        with urlopen(f"http://{self.host}:{self.port}/_seen", timeout=5) as response:
             seen: list[dict[str, Any]] = json.load(response)
         return seen
 
