@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -56,45 +56,51 @@ async def streaming(stack: Stack, scripts: list[Script]) -> AsyncIterator[list[H
         yield histories
 
 
-async def test_row_11_planned_failover() -> None:
-    """`FAILOVER` waits for the replica, then the address moves: nothing is lost, so nobody may be reset."""
-    scripts = [Script(f"row11.{number}", chunks=100, rate=30) for number in range(4)]
+class Handover(NamedTuple):
+    """Clients of a master and of its replica, and what is read meanwhile behind an address that leads to the master."""
+
+    old: Any
+    new: Any
+    new_port: int
+    histories: list[History]
+
+
+@asynccontextmanager
+async def handed_over(prefix: str, *, chunks: int) -> AsyncIterator[Handover]:
+    """Once the replica is the master the address moves to it. Nothing is lost, so all go on and nobody may be reset."""
+    scripts = [Script(f"{prefix}.{number}", chunks=chunks, rate=30) for number in range(4)]
     with running_redis("redis7") as old, running_redis("redis7") as new:
         async with proxied(old.port) as address, clients(old, new) as (old_client, new_client):
             await new_client.execute_command("REPLICAOF", "127.0.0.1", old.port)
             await eventually(lambda: is_linked(new_client), within_s=15)
             url = f"redis://127.0.0.1:{address.port}/0"
-            async with running(url, "row11") as stack, streaming(stack, scripts) as histories:
-                await old_client.execute_command("FAILOVER", "TO", "127.0.0.1", new.port, "TIMEOUT", 2000)
-                await eventually(lambda: is_master(new_client), within_s=5)
+            async with running(url, prefix) as stack, streaming(stack, scripts) as histories:
+                yield Handover(old_client, new_client, new.port, histories)
                 address.target_port = new.port
                 assert await until_all_go_on(histories) < 3 + _SLACK_S
     assert all(history.resets == [] for history in histories)
     assert [history.spoken() for history in histories] == [expected(script) for script in scripts for _ in range(2)]
+
+
+async def test_row_11_planned_failover() -> None:
+    """`FAILOVER` waits for the replica."""
+    async with handed_over("row11", chunks=100) as (old, new, new_port, _):
+        await old.execute_command("FAILOVER", "TO", "127.0.0.1", new_port, "TIMEOUT", 2000)
+        await eventually(lambda: is_master(new), within_s=5)
 
 
 async def test_row_11_demoted_by_hand() -> None:
-    """A plain `REPLICAOF` closes no connection and the address moves late. Nothing is lost, so nobody may be reset.
+    """A plain `REPLICAOF` closes no connection, and the address moves late.
 
     What is demoted has no link either: whoever went on reading there would hear nothing ever again.
     """
-    scripts = [Script(f"row11.hand.{number}", chunks=150, rate=30) for number in range(4)]
-    with running_redis("redis7") as old, running_redis("redis7") as new:
-        async with proxied(old.port) as address, clients(old, new) as (old_client, new_client):
-            await new_client.execute_command("REPLICAOF", "127.0.0.1", old.port)
-            await eventually(lambda: is_linked(new_client), within_s=15)
-            url = f"redis://127.0.0.1:{address.port}/0"
-            async with running(url, "row11.hand") as stack, streaming(stack, scripts) as histories:
-                await old_client.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
-                await eventually(lambda: are_level(old_client, new_client), within_s=5)
-                await new_client.execute_command("REPLICAOF", "NO", "ONE")
-                await old_client.execute_command("REPLICAOF", "127.0.0.1", free_port())
-                await old_client.execute_command("CLIENT", "UNPAUSE")
-                await until_held_up(histories)
-                address.target_port = new.port
-                assert await until_all_go_on(histories) < 3 + _SLACK_S
-    assert all(history.resets == [] for history in histories)
-    assert [history.spoken() for history in histories] == [expected(script) for script in scripts for _ in range(2)]
+    async with handed_over("row11.hand", chunks=150) as (old, new, _, histories):
+        await old.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
+        await eventually(lambda: are_level(old, new), within_s=5)
+        await new.execute_command("REPLICAOF", "NO", "ONE")
+        await old.execute_command("REPLICAOF", "127.0.0.1", free_port())
+        await old.execute_command("CLIENT", "UNPAUSE")
+        await until_held_up(histories)
 
 
 async def test_row_13_disk_full(tmp_path: Path) -> None:
