@@ -84,7 +84,9 @@ class Appender:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._next_turn_at = max(self._next_turn_at + _TURN_S, now - _BURST_TURNS * _TURN_S)
+        # Never more than a turn from now: what is left of one that ends early is not for those after it to wait.
+        earliest, latest = now - _BURST_TURNS * _TURN_S, now + _TURN_S
+        self._next_turn_at = min(max(self._next_turn_at + _TURN_S, earliest), latest)
         linger_s = max(self._next_turn_at - now, self._settings.flush_ms / 1000)
         if linger_s > 0:
             timer = loop.call_later(linger_s, self._hurry.set)
