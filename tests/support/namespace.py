@@ -112,7 +112,7 @@ class Namespace:
             self._run("ip", "-n", self.name, "addr", "add", f"{self.peer}/30", "dev", _BRIDGE)
             for device in (self._far_end, _BRIDGE):
                 self._run("ip", "-n", self.name, "link", "set", device, "up")
-            self._run(*self.entry, "nft", "list", "ruleset")
+            self._run(*self.entry, "nft", "add", "table", "bridge", "loss")
         except FileNotFoundError as error:
             raise NamespaceMissing(f"network namespaces need iproute2 and nftables: {error}") from error
         except subprocess.CalledProcessError as error:
@@ -121,8 +121,8 @@ class Namespace:
 
     def _take_away_leftovers(self) -> None:
         """A test run that was killed has left its own: its process is gone, and so is any use for them."""
-        listed = subprocess.run(["ip", "netns", "list"], capture_output=True, check=True, timeout=_COMMAND_S, text=True)
-        for name, owner in re.findall(r"^(tailrace-(\d+)-[0-9a-f]{8})\b", listed.stdout, re.MULTILINE):
+        listed = self._run("ip", "netns", "list").decode()
+        for name, owner in re.findall(r"^(tailrace-(\d+)-[0-9a-f]{8})\b", listed, re.MULTILINE):
             if not Path("/proc", owner).exists():
                 self._run("ip", "netns", "del", name)
 
