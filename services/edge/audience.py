@@ -6,6 +6,7 @@ left out is mostly memory that would have to be fetched, ours and the kernel's, 
 """
 
 import logging
+from collections.abc import Set
 from typing import Protocol
 
 from services.edge.protocol import DirectSocket
@@ -41,6 +42,10 @@ class Audience:
 
     def __contains__(self, recipient: Recipient) -> bool:
         return recipient in self._members
+
+    @property
+    def members(self) -> Set[Recipient]:
+        return self._members.keys()
 
     def add(self, recipient: Recipient) -> None:
         """A new one is asked first: what it has been sent so far may still be on its way."""

@@ -6,7 +6,7 @@ fallen behind what is kept here reads Redis.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 from services.edge.audience import Audience, Recipient
@@ -281,5 +281,5 @@ class Feed:
         for reader in self._waiting():
             reader.wake()
 
-    def _waiting(self) -> Iterator[Follower]:
-        return (reader for reader in self.readers if not self.is_live(reader))
+    def _waiting(self) -> Set[Follower]:
+        return self.readers.difference(*(audience.members for audience in self._live.values()))
