@@ -105,15 +105,15 @@ class StreamProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        super().data_received(data)
-        if self._head_timer is None:
-            return
-        self._head_bytes += len(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)  # counts anew from where one thing ends and another begins, or is refused
         if self._head_bytes > _HEAD_BYTES:
             self._refuse_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head_bytes = 0
         if self._head_timer is None:  # a further request on this connection
             self._await_head()
         # The scope is a plain dict; the typed view of it knows only extensions that are dicts themselves.

@@ -1,0 +1,92 @@
+"""What counts as the head of a request, whatever one read of the socket brings of it and of what is around it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from services.edge.protocol import StreamProtocol
+from tests.support.sse_client import answered, request
+
+__all__ = ()
+
+BAD_HEAD, LARGE_HEAD = b"HELO edge\r\n\r\n", request("GET", "/", headers={"x-large": "x" * 150_000})
+LARGE_BODY = b"x" * 150_000
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the size of the body; on `/early` before it has come, on `/late` after a while."""
+    size, more_body = 0, scope["path"] != "/early"
+    while more_body:
+        message = await receive()
+        size, more_body = size + len(message["body"]), message["more_body"]
+    if scope["path"] == "/late":
+        await asyncio.sleep(0.1)
+    body = b"%d" % size
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """What a peer hears with and speaks with. Fails if code of the server has, which only its log would tell."""
+    loop, failures = asyncio.get_running_loop(), list[Any]()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    config = uvicorn.Config(_app, ws="none", lifespan="off", log_config=None)
+    config.load()
+    protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+    await loop.connect_accepted_socket(lambda: protocol, ours)
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    try:
+        async with asyncio.timeout(10):
+            yield reader, writer
+    finally:
+        writer.transport.abort()
+        protocol.transport.abort()
+        await protocol.lost()
+    assert failures == []
+
+
+def say_at_once(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    assert not writer.transport.get_write_buffer_size()
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    answer = await answered(reader)
+    await answer.read()
+    return answer.status
+
+
+async def said(reader: asyncio.StreamReader) -> str:
+    return (await (await answered(reader)).read()).decode()
+
+
+async def test_a_head_that_is_too_large_is_refused_once_though_it_came_in_one_read() -> None:
+    async with connection() as (reader, writer):
+        say_at_once(writer, LARGE_HEAD)
+        assert await status(reader) == 431
+        assert await reader.read() == b""
+
+
+async def test_garbage_is_refused_once_however_much_comes_in_one_read() -> None:
+    async with connection() as (reader, writer):
+        say_at_once(writer, BAD_HEAD + LARGE_BODY)
+        assert await status(reader) == 400
+        assert await reader.read() == b""
+
+
+async def test_what_came_before_a_head_in_the_same_read_is_not_part_of_it() -> None:
+    first, second = request("POST", "/", body=LARGE_BODY), request("GET", "/")
+    async with connection() as (reader, writer):
+        say_at_once(writer, first + second[:10])
+        assert await said(reader) == str(len(LARGE_BODY))
+        say_at_once(writer, second[10:])
+        assert await said(reader) == "0"
