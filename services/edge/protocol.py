@@ -130,11 +130,13 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._forget_head()
         super().on_message_complete()
+        self.cycle.more_body = False  # uvicorn leaves it of what was answered early
 
     def on_response_complete(self) -> None:
         """Answered early, a body may still be coming: its rest is given as long as a head, whatever drips in."""
+        answered = self._responding  # `cycle` is the last request that came, and may have a body of its own to come
         super().on_response_complete()
-        if self.cycle.more_body and self._head_timer is None and not self.transport.is_closing():
+        if answered is not None and answered.more_body and self._head_timer is None and not self.transport.is_closing():
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:

@@ -90,3 +90,23 @@ async def test_what_came_before_a_head_in_the_same_read_is_not_part_of_it() -> N
         assert await said(reader) == str(len(LARGE_BODY))
         say_at_once(writer, second[10:])
         assert await said(reader) == "0"
+
+
+async def test_the_body_of_a_request_that_had_to_wait_is_not_a_head() -> None:
+    """Its rest comes only when the response before it is over."""
+    first, second = request("GET", "/late"), request("POST", "/", body=4 * LARGE_BODY)
+    async with connection() as (reader, writer):
+        say_at_once(writer, first + second[:1_000])
+        assert await said(reader) == "0"
+        writer.write(second[1_000:])
+        assert await said(reader) == str(4 * len(LARGE_BODY))
+
+
+async def test_a_request_that_was_answered_early_does_not_cost_the_next_its_answer() -> None:
+    early = request("POST", "/early", body=b"x" * 1_000)
+    async with connection() as (reader, writer):
+        say_at_once(writer, early[:-500])
+        assert await said(reader) == "0"
+        say_at_once(writer, early[-500:])
+        say_at_once(writer, BAD_HEAD)
+        assert await status(reader) == 400
