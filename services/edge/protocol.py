@@ -23,6 +23,7 @@ CONNECTION_EXTENSION: Final = "tailrace.connection"
 
 _HEAD_S: Final = 10.0
 _HEAD_BYTES: Final = 128 * 1024
+_AROUND_BYTES: Final = len(":\r\n")  # the least that a header has beside its name and value
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 _CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
@@ -105,8 +106,7 @@ class StreamProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         super().data_received(data)  # counts anew from where one thing ends and another begins, or is refused
         if self._head_bytes > _HEAD_BYTES:
             self._refuse_head()
@@ -119,9 +119,20 @@ class StreamProtocol(HttpToolsProtocol):
         # The scope is a plain dict; the typed view of it knows only extensions that are dicts themselves.
         self.scope["extensions"] = {CONNECTION_EXTENSION: self}  # type: ignore[dict-item]
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer, which comes when the head is over, is nothing that anybody here asks for."""
+        if self._head_timer is not None:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """What is no body, as a trailer, is bounded like a head: the parser would keep it, and read it without end."""
+        if self._head_timer is None:
+            self._head_bytes = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """One read may bring the end of a head that is too large, so the head itself is measured as well."""
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+        if len(self.url) + sum(len(name) + len(value) + _AROUND_BYTES for name, value in self.headers) > _HEAD_BYTES:
             self._refuse_head()
             raise ValueError("head too large")  # ends the parsing of what was read
         self._forget_head()

@@ -3,9 +3,10 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -23,7 +24,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     size, more_body = 0, scope["path"] != "/early"
     while more_body:
         message = await receive()
-        size, more_body = size + len(message["body"]), message["more_body"]
+        size, more_body = size + len(message.get("body", b"")), message.get("more_body", False)
     if scope["path"] == "/late":
         await asyncio.sleep(0.1)
     body = b"%d" % size
@@ -110,3 +111,31 @@ async def test_a_request_that_was_answered_early_does_not_cost_the_next_its_answ
         say_at_once(writer, early[-500:])
         say_at_once(writer, BAD_HEAD)
         assert await status(reader) == 400
+
+
+async def test_a_head_of_many_small_headers_is_too_large_as_well() -> None:
+    many = b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 30_000 + b"\r\n"
+    async with connection() as (reader, writer):
+        say_at_once(writer, many)
+        assert await status(reader) == 431
+
+
+ENDLESS = [b"0\r\n" + b"trailer: x\r\n" * 50_000, b"0\r\ntrailer: " + b"x" * 600_000, b"1;" + b"x" * 600_000]
+
+
+@pytest.mark.parametrize("endless", ENDLESS, ids=["trailers", "a trailer", "a chunk's extension"])
+async def test_what_follows_a_head_and_is_no_body_is_bounded_like_a_head(endless: bytes) -> None:
+    """Nobody asks for it, and the parser keeps all of it: 170 MB of trailers made an edge of 2.9 GB."""
+    head = request("POST", "/", headers={"transfer-encoding": "chunked"})
+    async with connection() as (reader, writer):
+        writer.write(head + endless)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+
+
+async def test_a_body_in_small_chunks_with_a_trailer_is_taken() -> None:
+    head = request("POST", "/", headers={"transfer-encoding": "chunked"})
+    async with connection() as (reader, writer):
+        writer.write(head + b"1\r\nx\r\n" * 100_000 + b"0\r\ntrailer: x\r\n\r\n" + request("GET", "/"))
+        assert await said(reader) == "100000"
+        assert await said(reader) == "0"
