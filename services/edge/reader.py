@@ -193,13 +193,13 @@ class Reader:
             await outlet.send(opening)
 
     async def _advance(self, outlet: Outlet) -> None:
+        if self._beat_due:
+            self._beat_due = False
+            await outlet.send(self.wire.heartbeat)
         # A stalled outlet makes us wait here; whatever is decided below is then decided on what is true afterwards.
         await outlet.ready()
         if not self._is_connected:
             raise Disconnected
-        if self._beat_due:
-            self._beat_due = False
-            await outlet.send(self.wire.heartbeat)
         feed = self._feed
         if feed is not None and feed.is_gone:
             await self._finish_gone(outlet)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -180,6 +180,45 @@ def news(delta: str, end: int) -> LogEntry:
 
 async def is_live(hub: Hub, reader: Reader) -> bool:
     return any(feed.is_live(reader) for feed in hub.feeds.values())
+
+
+class Filling(Page):
+    """An outlet whose buffer is full after the next heartbeat, until it has drained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.on_stall: Callable[[], None] = lambda: None
+
+    async def ready(self) -> None:
+        await self.room.wait()
+
+    async def send(self, payload: bytes) -> None:
+        await super().send(payload)
+        if payload == SSE.heartbeat:
+            self.room.clear()
+            self.on_stall()
+
+
+async def test_a_reader_whose_heartbeat_fills_its_buffer_waits_for_room_before_it_is_live() -> None:
+    """A stall is told once: whoever is live behind it is written to without an end."""
+    store, page = MemoryStore(), Filling()
+    stream_id = await begin(store)
+    async with running_hub(store, edge_heartbeat_s=60) as hub:
+        reader = reader_of(hub, await snapshot_of(store, stream_id))
+        page.on_stall = reader.stall
+        reader.beat()
+        running = asyncio.create_task(reader.run(page))
+        await eventually(lambda: is_full(page))
+        assert not await is_live(hub, reader)
+        page.room.set()
+        await eventually(lambda: is_live(hub, reader))
+        running.cancel()
+
+
+async def is_full(page: Filling) -> bool:
+    return not page.room.is_set()
 
 
 async def test_a_reader_goes_on_when_redis_has_lost_the_end_it_was_opened_with() -> None:
