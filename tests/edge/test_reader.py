@@ -155,7 +155,7 @@ async def test_who_steps_back_is_not_written_to_in_the_same_breath(how: str) -> 
     store = MemoryStore()
     stream_id = await begin(store)
     ours, theirs = socket.socketpair()
-    async with running_hub(store) as hub:
+    async with running_hub(store, edge_heartbeat_s=60) as hub:
         page, reader = Page(), reader_of(hub, await snapshot_of(store, stream_id))
         page.direct = ours
         running = asyncio.create_task(reader.run(page))
