@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,8 +131,7 @@ class Streams:
     async def _create(self, new: NewStream) -> CreateReply:
         """Create a stream if there is memory for it."""
         try:
-            async with self._turns.taken(len(new.request)):
-                await self._admit(new)
+            async with self._turns.taken(len(new.request)), self._admitted(new):
                 return await self._store.create(new, self._settings.retention)
         except (MemoryPressure, StoreFull) as refusal:
             self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
@@ -139,13 +139,16 @@ class Streams:
                 raise MemoryPressure from refusal
             raise
 
-    async def _admit(self, new: NewStream) -> None:
+    @asynccontextmanager
+    async def _admitted(self, new: NewStream) -> AsyncIterator[None]:
         """Repeating an earlier create needs no memory."""
-        try:
-            await self._admission.admit(new.tenant, len(new.request))
-        except MemoryPressure:
-            if await self._store.meta(new.id) is None:
-                raise
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._admission.admitted(new.tenant, len(new.request)))
+            except MemoryPressure:
+                if await self._store.meta(new.id) is None:
+                    raise
+            yield
 
     async def _touch(self, stream_id: str) -> None:
         """What is read is not evicted next. Not worth failing a reader for."""

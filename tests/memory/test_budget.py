@@ -1,6 +1,7 @@
 """Who goes when memory is short, who never does, and what is counted."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -328,28 +329,48 @@ async def test_tombstones_of_deleted_streams_are_bounded(store: RedisStore) -> N
     assert all(later <= earlier + 0.1 for earlier, later in pairwise(standing))
 
 
+async def admit(admission: Admission, tenant: str, request_bytes: int) -> None:
+    """Let in what then is not created."""
+    async with admission.admitted(tenant, request_bytes):
+        pass
+
+
 async def test_admission_counts_what_it_let_in(any_store: Store) -> None:
     await create(any_store)
     held = (await any_store.usage()).bytes
     admission = Admission(any_store, settings(max_total_bytes=round((held + 3 * (GROWING + 100)) / 0.9) + 1))
-    for _ in range(3):
-        await admission.admit("acme", 100)
-    with pytest.raises(MemoryPressure) as refused:
-        await admission.admit("acme", 100)
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(admission.admitted("acme", 100))
+        with pytest.raises(MemoryPressure) as refused:
+            await admit(admission, "acme", 100)
     assert refused.value.retry_after_s is not None
     assert 1 <= refused.value.retry_after_s <= 3
+
+
+async def test_admission_counts_what_others_let_in(any_store: Store) -> None:
+    """Edges that are asked in turns, in no time: none has let in more than it sees before it looks again."""
+    edges = [Admission(any_store, settings(max_total_bytes=round(10 * GROWING / 0.9))) for _ in range(4)]
+    refused = 0
+    for edge in (*edges, *edges, *edges, *edges):
+        try:
+            async with edge.admitted("acme", len(REQUEST)):
+                await create(any_store)
+        except MemoryPressure:
+            refused += 1
+    assert 6 <= refused <= 6 + len(edges)
 
 
 async def test_admission_leaves_room_for_tombstones(any_store: Store) -> None:
     """Forty are 10 KB that no sum knows of; without them the same create is let in."""
     admission = Admission(any_store, settings(max_total_bytes=200_000, tombstone_s=86_400))
-    await admission.admit("acme", 163_000)
+    await admit(admission, "acme", 163_000)
     gone = [await finished(any_store) for _ in range(40)]
     await any_store.evict(gone, why="evicted", tombstone_ms=86_400_000)
 
     async def is_refused() -> bool:
         try:
-            await admission.admit("acme", 163_000)
+            await admit(admission, "acme", 163_000)
         except MemoryPressure:
             return (await any_store.usage()).bytes == 0 and f"<Admission {40 * 256} bytes" in repr(admission)
         return False
@@ -359,7 +380,7 @@ async def test_admission_leaves_room_for_tombstones(any_store: Store) -> None:
 
 async def test_admission_of_a_tenant(any_store: Store) -> None:
     admission = Admission(any_store, settings(max_tenant_bytes=round(2 * GROWING / 0.9)))
-    await admission.admit("one", 100)
+    await admit(admission, "one", 100)
     with pytest.raises(MemoryPressure):
-        await admission.admit("one", 100 + GROWING)
-    await admission.admit("two", 100)
+        await admit(admission, "one", 100 + GROWING)
+    await admit(admission, "two", 100)

@@ -91,6 +91,23 @@ async def test_large_requests_that_come_at_once_do_not_pile_up_in_redis(server: 
         await client.aclose()
 
 
+async def test_edges_that_create_at_the_same_time_share_the_budget(server: RedisServer) -> None:
+    """Each lets in what the others have left, although none is told of what they let in."""
+    budget, edges = 64 * MIB, 3
+    with running_stack(redis_url=server.url, prefix="edges", edges=edges, workers=0, max_total_bytes=budget) as stack:
+        client = open_client(server.url)
+        empty = int((await client.info("memory"))["used_memory"])
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * MIB}]}
+        answers = await asyncio.gather(
+            *(call(stack.ports[number % edges], "POST", "/v1/streams", body=body) for number in range(100))
+        )
+        statuses = [status for status, _ in answers]
+        assert statuses.count(201) >= 45
+        assert statuses.count(201) + statuses.count(503) == 100
+        assert int((await client.info("memory"))["used_memory_peak"]) - empty < 1.1 * budget
+        await client.aclose()
+
+
 async def test_an_evicted_stream_answers_410(small: Stack, redis_url: str) -> None:
     (port,) = small.ports
     store = RedisStore(open_client(redis_url), Keyspace(small.settings["prefix"]))
