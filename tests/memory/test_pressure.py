@@ -11,17 +11,17 @@ from services.worker.openai_chunks import ChunkReader
 from services.worker.writer import StoreStalled, Writer
 from shared.errors import StreamTooLarge
 from shared.events import MAX_EVENT_BYTES, delta, error, tool_call
-from shared.keys import Keyspace
+from shared.keys import Keyspace, new_id
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
-from shared.store import Ended, Evicted
+from shared.store import Ended, Evicted, NewStream
 from tests.conftest import own_keyspace, remove_keys
 from tests.memory.told import Told, tell
 from tests.support.calls import call
 from tests.support.redis_server import KINDS, RedisServer, ServerKind, running_redis
 from tests.support.script import Script
 from tests.support.stack import MODEL, Stack, running_stack
-from tests.support.streams import begin, end, write
+from tests.support.streams import RETENTION, begin, end, write
 from tests.support.waiting import eventually
 
 __all__ = ()
@@ -106,6 +106,18 @@ async def test_edges_that_create_at_the_same_time_share_the_budget(server: Redis
         assert statuses.count(201) + statuses.count(503) == 100
         assert int((await client.info("memory"))["used_memory_peak"]) - empty < 1.1 * budget
         await client.aclose()
+
+
+async def test_large_requests_that_are_claimed_at_once_do_not_pile_up_in_redis(any_server: RedisServer) -> None:
+    """However many a worker claims, one reply is on its way to it; also when Redis has been held up for a moment."""
+    async with opened_author(any_server.url) as author:
+        ids = [new_id(buckets=16) for _ in range(40)]
+        for stream_id in ids:
+            await author.store.create(NewStream(stream_id, "acme", MODEL, b"x" * MIB), RETENTION)
+        held = (await author.store.server()).used_bytes
+        await author.store.client.client_pause(300)
+        await asyncio.gather(*(author.adopt(stream_id) for stream_id in ids))
+        assert await peak_bytes(author) - held < 5 * MIB
 
 
 async def test_an_evicted_stream_answers_410(small: Stack, redis_url: str) -> None:
