@@ -14,10 +14,10 @@ from redis.asyncio.client import Pipeline, PubSub
 from shared.cluster_router import Router
 from shared.cluster_slots import Address, slot_of
 
-__all__ = ("ClusterClient",)
+__all__ = ("PATIENCE_S", "ClusterClient")
 
 # How long a command waits for a slot that is on its way from one node to another, before its caller is told.
-_PATIENCE_S: Final = 1.0
+PATIENCE_S: Final = 1.0
 
 
 class ClusterClient(Redis):
@@ -60,7 +60,7 @@ class ClusterClient(Redis):
             groups.setdefault(slot_of(("EXISTS", name)), []).append(name)
         replies = await self._counts(list(groups.values()), patience_s=0)
         torn = [names for names, reply in zip(groups.values(), replies, strict=True) if isinstance(reply, Exception)]
-        replies += await self._counts([[name] for names in torn for name in names], patience_s=_PATIENCE_S)
+        replies += await self._counts([[name] for names in torn for name in names], patience_s=PATIENCE_S)
         for reply in replies[len(groups) :]:
             if isinstance(reply, Exception):
                 raise reply
@@ -99,7 +99,7 @@ class ClusterClient(Redis):
 class ClusterPipeline(Pipeline):
     """Commands of many slots. To each node goes one pipeline, to all of them at once."""
 
-    def __init__(self, client: ClusterClient, router: Router, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, client: ClusterClient, router: Router, *, patience_s: float = PATIENCE_S) -> None:
         super().__init__(client.connection_pool, client.response_callbacks, transaction=False, shard_hint=None)
         self._router = router
         self._patience_s = patience_s

@@ -10,15 +10,16 @@ from shared.redis_pipe import Command, RedisPipe
 __all__ = ("ClusterPipe",)
 
 # Appends share a batch, so a slot that is on its way would hold up the streams of all others. Its own streams are told
-# soon and come back by themselves.
+# soon and come back by themselves. Whoever asks for nobody else can wait longer.
 _PATIENCE_S: Final = 0.1
 
 
 class ClusterPipe:
     """One connection to each node, opened when it is first needed. The nodes are asked at the same time."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, *, patience_s: float = _PATIENCE_S) -> None:
         self._router = router
+        self._patience_s = patience_s
         self._pipes: dict[Address, RedisPipe] = {}
 
     def __repr__(self) -> str:
@@ -34,7 +35,7 @@ class ClusterPipe:
             pairs: list[Command] = [word for command in asked for word in (("ASKING",), command)]
             return (await self._pipe(address).ask(pairs))[1::2]
 
-        return await self._router.route([slot_of(command) for command in commands], send, patience_s=_PATIENCE_S)
+        return await self._router.route([slot_of(command) for command in commands], send, patience_s=self._patience_s)
 
     async def aclose(self) -> None:
         for pipe in self._pipes.values():

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from shared.cluster_client import ClusterClient
+from shared.cluster_client import PATIENCE_S, ClusterClient
 from shared.cluster_pipe import ClusterPipe
 from shared.cluster_tailer import ClusterTailer
 from shared.keys import Keyspace
@@ -13,7 +13,7 @@ from shared.redis_pipe import Command, RedisPipe
 from shared.redis_tailer import RedisTailer
 from shared.store import Tailer
 
-__all__ = ("Pipe", "is_cluster", "pipe_to", "tailer_of")
+__all__ = ("Pipe", "is_cluster", "pipe_for_single_calls", "pipe_to", "tailer_of")
 
 
 class Pipe(Protocol):
@@ -32,6 +32,13 @@ def is_cluster(client: "Redis") -> bool:
 
 def pipe_to(client: "Redis") -> Pipe:
     return ClusterPipe(client.router) if isinstance(client, ClusterClient) else RedisPipe(client)
+
+
+def pipe_for_single_calls(client: "Redis") -> Pipe:
+    """A pipe that gets one command at a time, and so, like the client, waits for a slot that is on its way."""
+    if isinstance(client, ClusterClient):
+        return ClusterPipe(client.router, patience_s=PATIENCE_S)
+    return RedisPipe(client)
 
 
 def tailer_of(client: "Redis", keys: Keyspace) -> Tailer:

@@ -18,7 +18,7 @@ from shared.redis_errors import is_missing_function, mapped, mapping
 from shared.redis_library import Library
 from shared.redis_pipe import Command
 from shared.redis_reads import Answer, LogRead, RedisReads
-from shared.redis_seams import Pipe, is_cluster, pipe_to, tailer_of
+from shared.redis_seams import Pipe, is_cluster, pipe_for_single_calls, pipe_to, tailer_of
 from shared.store import (
     Append,
     AppendReply,
@@ -72,7 +72,7 @@ class RedisStore:
         self._read_pipe = pipe_to(client)
         # A claim is answered with the request, and Redis holds what has not been taken yet. So they go one by one:
         # 66 of 1 MiB at once took two thirds of a budget of 96 MiB beside what was counted.
-        self._claim_pipe = pipe_to(client)
+        self._claim_pipe = pipe_for_single_calls(client)
         self._reads = RedisReads(self._read_many)
 
     def __repr__(self) -> str:
