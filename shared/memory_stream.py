@@ -15,7 +15,7 @@ __all__ = ("Block", "MemoryStream", "Part", "Version")
 Value = str | int | bytes
 Part = tuple[str, bytes]
 
-# A page of blocks ends with the one that passes this many bytes.
+# A page ends with the block or the entry that passes this many bytes.
 _PAGE_BYTES = 256 * 1024
 
 
@@ -111,7 +111,7 @@ class MemoryStream:
         if meta is None:
             return []
         folded = [entry for block in blocks for entry in block_parts(block.start, block.parts, meta.lineage)]
-        return folded if is_full else [*folded, *self.after(position, limit)]
+        return folded if is_full else [*folded, *_first(self.after(position, limit), _PAGE_BYTES - size)]
 
     def leave_indexes(self) -> None:
         self.lease_ms = self.touched_ms = self.chore_ms = None
@@ -163,3 +163,12 @@ class Version:
 
     def revive(self) -> MemoryStream:
         return replace(self.stream, meta=dict(self.stream.meta), log=self.stream.log[: self.length])
+
+
+def _first(entries: Sequence[LogEntry], enough: int) -> Sequence[LogEntry]:
+    """The first entries, up to the one with which they hold enough bytes."""
+    for number, entry in enumerate(entries, 1):
+        enough -= len(entry.event.value)
+        if enough <= 0:
+            return entries[:number]
+    return entries

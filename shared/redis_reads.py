@@ -16,8 +16,8 @@ from shared.store import Snapshot
 
 __all__ = ("Answer", "LogRead", "RedisReads")
 
-# A page ends with the block that passes a quarter of a megabyte: it can hold five quarters, and a batch is held until
-# the last of its replies has come.
+# A page ends with the block or the entry that passes a quarter of a megabyte: it can hold five quarters, and a batch is
+# held until the last of its replies has come.
 _MOST_READS: Final = 16
 
 

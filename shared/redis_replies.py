@@ -49,6 +49,7 @@ from shared.store import (
 from shared.token_usage import AttemptUsage, read_usage
 
 __all__ = (
+    "LARGE",
     "STALEST_FIELDS",
     "USAGE_FIELDS",
     "append_reply",
@@ -75,6 +76,8 @@ __all__ = (
 
 Reply = Sequence[bytes]
 STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "whole")
+# In place of a page that holds more than was asked for.
+LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(Usage.__dataclass_fields__)
 
 # Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.

@@ -58,6 +58,8 @@ Call = tuple[str, str, Sequence[Any]]
 # Bucket counts may change over the years, so what looks at all buckets looks at every one there can be.
 _BUCKETS = tuple(f"{bucket:02x}" for bucket in range(256))
 _SECRET_BYTES = 32
+# Of each page when several are asked for at once. Most answers are shorter than that.
+_PAGE_OF_MANY_BYTES = 32 * 1024
 
 
 class RedisStore:
@@ -357,9 +359,17 @@ class RedisStore:
         return ask
 
     async def _read_many(self, reads: Sequence[LogRead]) -> list[Answer]:
-        calls: list[Call] = [(read.stream_id, "read", (str(read.after), read.limit)) for read in reads]
-        raw = await self._call_many(calls, _as_it_came, self._fcall_on(self._read_pipe))
+        """Large pages are read one after the other: Redis holds all that it has answered and nobody has taken."""
+        most_bytes = _PAGE_OF_MANY_BYTES if len(reads) > 1 else 0
+        raw = await self._pages(reads, most_bytes=most_bytes)
+        for place, reply in enumerate(raw):
+            if reply == replies.LARGE:
+                (raw[place],) = await self._pages([reads[place]], most_bytes=0)
         return [_snapshot(read, reply) for read, reply in zip(reads, raw, strict=True)]
+
+    async def _pages(self, reads: Sequence[LogRead], *, most_bytes: int) -> list[Any]:
+        calls: list[Call] = [(read.stream_id, "read", (str(read.after), read.limit, most_bytes)) for read in reads]
+        return await self._call_many(calls, _as_it_came, self._fcall_on(self._read_pipe))
 
     def _command(self, call: Call) -> tuple[Any, ...]:
         stream_id, function, args = call

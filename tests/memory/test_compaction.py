@@ -142,6 +142,17 @@ async def test_blocks_are_bounded_and_pages_of_them_too(any_store: Store) -> Non
     assert told.pages >= 4, "a page ends soon after 256 KiB"
 
 
+async def test_pages_of_large_entries_are_bounded(any_store: Store) -> None:
+    """Such as the pieces of a long tool call, which cannot be folded before it is whole."""
+    stream_id = await begin(any_store)
+    await append(any_store, stream_id, [events.delta("text", f"{number:05}" * 6_000) for number in range(40)])
+    sizes, after = [], START
+    while (page := await any_store.read(stream_id, after, limit=1_000)) and page.entries:
+        sizes.append(sum(len(entry.event.value) for entry in page.entries if entry.event.kind == "text"))
+        after = page.entries[-1].position
+    assert sizes == [270_000] * 4 + [120_000]
+
+
 async def test_one_fold_takes_a_bounded_number_of_entries(any_store: Store) -> None:
     stream_id = await begin(any_store)
     tail = 0

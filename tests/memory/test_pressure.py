@@ -12,6 +12,7 @@ from services.worker.writer import StoreStalled, Writer
 from shared.errors import StreamTooLarge
 from shared.events import MAX_EVENT_BYTES, delta, error, tool_call
 from shared.keys import Keyspace, new_id
+from shared.position import START
 from shared.redis_client import open_client
 from shared.redis_store import RedisStore
 from shared.store import Ended, Evicted, NewStream
@@ -117,6 +118,24 @@ async def test_large_requests_that_are_claimed_at_once_do_not_pile_up_in_redis(a
         held = (await author.store.server()).used_bytes
         await author.store.client.client_pause(300)
         await asyncio.gather(*(author.adopt(stream_id) for stream_id in ids))
+        assert await peak_bytes(author) - held < 5 * MIB
+
+
+async def test_large_pages_that_are_read_at_once_do_not_pile_up_in_redis(any_server: RedisServer) -> None:
+    """Of many readers that come to many long answers at the same time, one is sent a block."""
+    async with opened_author(any_server.url, fold_bytes=10**9) as author:
+        writers = [await author.begin() for _ in range(20)]
+        for writer in writers:
+            for _ in range(39):
+                writer.add([delta("text", "y" * 25_000)])
+                await writer.room()
+            await author.end(writer)
+        await author.folded([writer.id for writer in writers])
+        held = (await author.store.server()).used_bytes
+        await author.store.client.client_pause(300)
+        pages = await asyncio.gather(*(author.store.read(writer.id, START, limit=32) for writer in writers))
+        sizes = [sum(len(entry.event.value) for entry in page.entries) for page in pages if page]
+        assert (len(sizes), min(sizes) > 900_000) == (20, True)
         assert await peak_bytes(author) - held < 5 * MIB
 
 
