@@ -22,6 +22,7 @@ _STOP_S = 10.0
 _OLDEST_REDIS = 7
 # Somebody else may take the free port before the server does.
 _START_TRIES = 3
+_given: set[int] = set()
 
 
 class ServerMissing(Exception):
@@ -152,10 +153,14 @@ def server_binary(kind: ServerKind) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
+    """A port that nobody has: given only once, as whoever got it may bind it later, and again after it was killed."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def _redis_on_path() -> Path:
