@@ -24,7 +24,9 @@ from tests.support.waiting import eventually
 
 __all__ = ()
 
-SHORT = Retention(live_ms=40, retain_ms=40, tombstone_ms=60_000)
+# Long enough for the few calls that have to come before it is over.
+SHORT_MS = 250
+SHORT = Retention(live_ms=SHORT_MS, retain_ms=SHORT_MS, tombstone_ms=60_000)
 FLEETING = replace(SHORT, tombstone_ms=40)
 
 
@@ -43,7 +45,7 @@ async def test_a_finished_stream_expires_and_says_when(any_store: Store) -> None
     meta = await any_store.meta(stream_id)
     assert meta is not None
     await vanished(any_store, stream_id)
-    assert await any_store.tombstone(stream_id) == Tombstone(TENANT, meta.finished_ms + 40, deleted=False)
+    assert await any_store.tombstone(stream_id) == Tombstone(TENANT, meta.finished_ms + SHORT_MS, deleted=False)
     assert await any_store.read(stream_id, START, limit=10) is None
     assert await any_store.present([stream_id]) == []
     assert (await any_store.listing(TENANT, status=None, limit=10, cursor=None)).streams == []
@@ -89,13 +91,13 @@ async def test_a_deleted_streams_tombstone_expires_too(any_store: Store) -> None
 
 
 async def test_a_heartbeat_keeps_a_stream_alive(any_store: Store) -> None:
-    stream_id = await begin(any_store, retention=replace(SHORT, live_ms=100))
+    stream_id = await begin(any_store, retention=SHORT)
     meta = await any_store.meta(stream_id)
     assert meta is not None
     assert await any_store.heartbeat([Beat(stream_id, nonce(1), 1000)], RETENTION) == [Beating(cancelling=False)]
     after = await any_store.meta(stream_id)
     assert after is not None
-    assert after.expires_ms >= meta.expires_ms - 100 + RETENTION.live_ms
+    assert after.expires_ms >= meta.expires_ms - SHORT_MS + RETENTION.live_ms
     assert await any_store.tombstone(stream_id) == Tombstone(TENANT, after.expires_ms, deleted=False)
 
     async def is_past_its_first_expiry() -> bool:

@@ -175,7 +175,7 @@ async def read_in_pieces(sent: list[bytes], turns: list[bool]) -> bytes:
         if turns[number % len(turns)]:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         await reading
     assert body.line.protocol is body.handler
     return b"".join(body.heard)
