@@ -111,6 +111,6 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def come_again() -> MemoryPressure:
-    """The refusal of a create. Not all who get it at once come again at once."""
-    return MemoryPressure(retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S))
+def come_again(message: str | None = None) -> MemoryPressure:
+    """A refusal for now. Not all who get it at once come again at once."""
+    return MemoryPressure(message, retry_after_s=random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S))

@@ -6,17 +6,17 @@ buffer that holds less than two of loopback's segments waits 40 ms for each ackn
 """
 
 import asyncio
-import random
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from services.edge.admission import come_again
 from services.edge.assembly import Assembled, assemble
 from services.edge.outlet import Disconnected, Outlet, outlet_for
 from services.edge.turns import Turns
-from shared.errors import MemoryPressure, UnknownStream
+from shared.errors import UnknownStream
 from shared.events import json_line
 from shared.settings import Settings
 from shared.store import Meta, Store
@@ -31,7 +31,7 @@ _PIECE_BYTES: Final = 16 * 1024
 _PIECES_AT_ONCE: Final = 32
 # Who takes less than this holds up others that want a large message too.
 _LEAST_BYTES_PER_S: Final = 256 * 1024
-_RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 3.0
+_BUSY: Final = "This edge hands out as many long messages as it may; try again soon."
 
 
 def described(meta: Meta) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def described(meta: Meta) -> dict[str, Any]:
 
 def turns_for_states(settings: Settings) -> Turns:
     """Large messages may together take as much memory as recent frames may."""
-    return Turns(settings.edge_buffer_bytes, refusal=_busy)
+    return Turns(settings.edge_buffer_bytes, refusal=lambda: come_again(_BUSY))
 
 
 class StateResponse(Response):
@@ -125,10 +125,3 @@ def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 def _stand_by() -> None:
     """The next piece waits for room by itself."""
-
-
-def _busy() -> MemoryPressure:
-    retry_after_s = random.uniform(_RETRY_FIRST_S, _RETRY_MOST_S)
-    return MemoryPressure(
-        "This edge hands out as many large messages as it may; try again.", retry_after_s=retry_after_s
-    )
