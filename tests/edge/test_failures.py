@@ -351,6 +351,8 @@ async def refuses(edge: EdgeProcess) -> bool:
         _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it still listened, and stopped before it had taken us in
     writer.transport.abort()
     return False
 
