@@ -84,31 +84,32 @@ class Audience:
 class Recipients:
     """An audience at one moment. Once it `is_past`, something may wait in front of a socket, so everybody is asked."""
 
-    __slots__ = ("_asked", "_audience", "_unasked", "is_past", "number")
+    __slots__ = ("_asked", "_audience", "_owners", "_sends", "is_past", "number")
 
     def __init__(self, audience: Audience, members: dict[Recipient, DirectSocket | None]) -> None:
         self._audience = audience
         # Methods that are made together lie together.
-        self._unasked = {direct.send: recipient for recipient, direct in members.items() if direct is not None}
-        self._asked = [recipient for recipient, direct in members.items() if direct is None]
+        self._owners = {direct.send: recipient for recipient, direct in members.items() if direct is not None}
+        self._sends = tuple(self._owners)
+        self._asked = tuple([recipient for recipient, direct in members.items() if direct is None])
         self.number = len(members)
         self.is_past = False
 
     def __repr__(self) -> str:
-        return f"<Recipients {len(self._unasked)} unasked, {len(self._asked)} asked>"
+        return f"<Recipients {len(self._sends)} unasked, {len(self._asked)} asked>"
 
     def write(self, chunked: bytes) -> None:
         if self.is_past:
-            for recipient in (*self._unasked.values(), *self._asked):
+            for recipient in (*self._owners.values(), *self._asked):
                 self._audience.write(recipient, chunked)
             return
         size = len(chunked)
-        for send in self._unasked:
+        for send in self._sends:
             try:
                 sent = send(chunked)
             except OSError:
                 sent = 0  # full, or broken: that is for its transport to find out
             if sent != size:
-                self._audience.write(self._unasked[send], chunked[sent:])
+                self._audience.write(self._owners[send], chunked[sent:])
         for recipient in self._asked:
             self._audience.write(recipient, chunked)

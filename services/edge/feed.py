@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
-from services.edge.audience import Audience, Recipient
+from services.edge.audience import Audience, Recipient, Recipients
 from services.edge.batch import Batch
 from services.edge.outbox import Outbox
 from services.edge.wire import Wire
@@ -57,6 +57,7 @@ class Feed:
         "_live_readers",
         "_max_bytes",
         "_outbox",
+        "_recipients",
         "base",
         "checked_at",
         "id",
@@ -81,6 +82,9 @@ class Feed:
         self.is_over = False
         self.is_gone = False
         self._live: dict[Wire, Audience] = {}
+        # Of each audience, as they were last. A thousand feeds' audiences are in no cache; of one that stays as it is
+        # nothing is looked at but this.
+        self._recipients: tuple[tuple[Wire, Recipients], ...] = ()
         self._live_readers = 0
         self._delivered = delivered
         self._max_bytes = max_bytes
@@ -192,6 +196,7 @@ class Feed:
         if not self.is_live(reader):
             if reader.wire not in self._live:
                 self._live[reader.wire] = Audience()
+                self._arranged(reader.wire)
             self._live[reader.wire].add(reader)
             self._live_readers += 1
 
@@ -241,11 +246,15 @@ class Feed:
         self._wake_waiting()
 
     def _write_live(self, batch: Batch) -> None:
-        for wire, audience in self._live.items():
-            recipients = audience.recipients()
+        for wire, last in self._recipients:
+            recipients = self._arranged(wire) if last.is_past else last
             if recipients.number:
                 self._delivered(wire, recipients.number * batch.events)
                 self._outbox.add(batch.chunk(wire), recipients)
+
+    def _arranged(self, wire: Wire) -> Recipients:
+        self._recipients = tuple([(wire, audience.recipients()) for wire, audience in self._live.items()])
+        return self._live[wire].recipients()
 
     def _keep(self, batch: Batch) -> None:
         self._batches.append(batch)

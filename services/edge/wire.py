@@ -45,11 +45,7 @@ class _Sse:
         return b"id: %b\ndata: %b\n\n" % (event_id.encode(), data)
 
     def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
-        return page.formatted(
-            lambda entry_id, kind, line: (
-                b'id: %b.%b\ndata: {"type":"%b","delta":%b}\n\n' % (entry_id, nonce, kind, line)
-            )
-        )
+        return page.formatted(_sse_delta, nonce)
 
     def opening(self, retry_ms: int) -> bytes:
         return b"retry: %d\n\n" % retry_ms
@@ -68,14 +64,18 @@ class _Ndjson:
         return b'%b,"event_id":"%b"}\n' % (data[:-1], event_id.encode())
 
     def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
-        return page.formatted(
-            lambda entry_id, kind, line: (
-                b'{"type":"%b","delta":%b,"event_id":"%b.%b"}\n' % (kind, line, entry_id, nonce)
-            )
-        )
+        return page.formatted(_ndjson_delta, nonce)
 
     def opening(self, retry_ms: int) -> bytes:
         return b""
+
+
+def _sse_delta(entry_id: bytes, nonce: bytes, kind: bytes, line: bytes) -> bytes:
+    return b'id: %b.%b\ndata: {"type":"%b","delta":%b}\n\n' % (entry_id, nonce, kind, line)
+
+
+def _ndjson_delta(entry_id: bytes, nonce: bytes, kind: bytes, line: bytes) -> bytes:
+    return b'{"type":"%b","delta":%b,"event_id":"%b.%b"}\n' % (kind, line, entry_id, nonce)
 
 
 SSE: Final[Wire] = _Sse()
