@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -81,32 +81,31 @@ async def test_large_requests_that_come_at_once_do_not_pile_up_in_redis(server: 
     budget = 16 * MIB
     with running_stack(redis_url=server.url, prefix="large", edges=1, workers=0, max_total_bytes=budget) as stack:
         (port,) = stack.ports
-        client = open_client(server.url)
-        empty = int((await client.info("memory"))["used_memory"])
-        body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * MIB}]}
-        answers = await asyncio.gather(*(call(port, "POST", "/v1/streams", body=body) for _ in range(40)))
-        statuses = [status for status, _ in answers]
+        statuses, rise_bytes = await created_at_once(server, [port] * 40)
         assert statuses.count(201) >= 10
         assert statuses.count(201) + statuses.count(503) == 40
-        assert int((await client.info("memory"))["used_memory_peak"]) - empty < 1.1 * budget
-        await client.aclose()
+        assert rise_bytes < 1.1 * budget
 
 
 async def test_edges_that_create_at_the_same_time_share_the_budget(server: RedisServer) -> None:
     """Each lets in what the others have left, although none is told of what they let in."""
     budget, edges = 64 * MIB, 3
     with running_stack(redis_url=server.url, prefix="edges", edges=edges, workers=0, max_total_bytes=budget) as stack:
-        client = open_client(server.url)
-        empty = int((await client.info("memory"))["used_memory"])
-        body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * MIB}]}
-        answers = await asyncio.gather(
-            *(call(stack.ports[number % edges], "POST", "/v1/streams", body=body) for number in range(100))
-        )
-        statuses = [status for status, _ in answers]
+        statuses, rise_bytes = await created_at_once(server, [stack.ports[number % edges] for number in range(100)])
         assert statuses.count(201) >= 45
         assert statuses.count(201) + statuses.count(503) == 100
-        assert int((await client.info("memory"))["used_memory_peak"]) - empty < 1.1 * budget
-        await client.aclose()
+        assert rise_bytes < 1.1 * budget
+
+
+async def created_at_once(server: RedisServer, ports: Sequence[int]) -> tuple[list[int], int]:
+    """The answers to requests of 1 MiB, one to each port, and how far Redis' memory rose meanwhile."""
+    client = open_client(server.url)
+    empty = int((await client.info("memory"))["used_memory"])
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * MIB}]}
+    answers = await asyncio.gather(*(call(port, "POST", "/v1/streams", body=body) for port in ports))
+    peak = int((await client.info("memory"))["used_memory_peak"])
+    await client.aclose()
+    return [status for status, _ in answers], peak - empty
 
 
 async def test_large_requests_that_are_claimed_at_once_do_not_pile_up_in_redis(any_server: RedisServer) -> None:

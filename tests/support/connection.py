@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from services.edge.protocol import StreamProtocol
@@ -14,10 +15,14 @@ from services.edge.protocol import StreamProtocol
 __all__ = ("accepted",)
 
 
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError(scope)
+
+
 @asynccontextmanager
-async def accepted() -> AsyncIterator[tuple[StreamProtocol, socket.socket]]:
-    """A connection to no application, and its peer's socket, which does not block."""
-    config = uvicorn.Config(_no_app, ws="none", lifespan="off", log_config=None)
+async def accepted(app: ASGIApp = _no_app) -> AsyncIterator[tuple[StreamProtocol, socket.socket]]:
+    """A connection to an application, and its peer's socket, which does not block."""
+    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
     config.load()
     protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
     ours, theirs = socket.socketpair()
@@ -29,7 +34,3 @@ async def accepted() -> AsyncIterator[tuple[StreamProtocol, socket.socket]]:
         protocol.transport.abort()
         await protocol.lost()
         theirs.close()
-
-
-async def _no_app(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError(scope)

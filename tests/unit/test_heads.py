@@ -4,13 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from services.edge.protocol import StreamProtocol
+from tests.support.connection import accepted
 from tests.support.sse_client import answered, request
 
 __all__ = ()
@@ -38,20 +37,14 @@ async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Stre
     """What a peer hears with and speaks with. Fails if code of the server has, which only its log would tell."""
     loop, failures = asyncio.get_running_loop(), list[Any]()
     loop.set_exception_handler(lambda _, context: failures.append(context))
-    config = uvicorn.Config(_app, ws="none", lifespan="off", log_config=None)
-    config.load()
-    protocol = StreamProtocol(config=config, server_state=ServerState(), app_state={})
-    ours, theirs = socket.socketpair()
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
-    await loop.connect_accepted_socket(lambda: protocol, ours)
-    reader, writer = await asyncio.open_connection(sock=theirs)
-    try:
-        async with asyncio.timeout(10):
-            yield reader, writer
-    finally:
-        writer.transport.abort()
-        protocol.transport.abort()
-        await protocol.lost()
+    async with accepted(_app) as (_, theirs):
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        try:
+            async with asyncio.timeout(10):
+                yield reader, writer
+        finally:
+            writer.transport.abort()
     assert failures == []
 
 
@@ -75,6 +68,31 @@ async def test_a_head_that_is_too_large_is_refused_once_though_it_came_in_one_re
         say_at_once(writer, LARGE_HEAD)
         assert await status(reader) == 431
         assert await reader.read() == b""
+
+
+TOO_LARGE = b"GET /livez HTTP/1.1\r\nhost: t\r\nx-large: " + b"x" * 300_000 + b"\r\n\r\n"
+CUTS = [[], [10], [65_536], [65_536, 131_072], [140_000], [-4], [-1], [65_536, 131_072, -4]]
+
+
+async def received(theirs: socket.socket) -> bytes:
+    """All that the connection says until it ends its half."""
+    loop, got = asyncio.get_running_loop(), b""
+    async with asyncio.timeout(10):
+        while data := await loop.sock_recv(theirs, 65_536):
+            got += data
+    return got
+
+
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+async def test_a_head_that_is_too_large_is_refused_once_wherever_it_is_cut(cuts: list[int]) -> None:
+    """How many reads it takes is the kernel's choice, so here each read is given."""
+    bounds = [0, *(cut % len(TOO_LARGE) for cut in cuts), len(TOO_LARGE)]
+    async with accepted() as (protocol, theirs):
+        for start, end in pairwise(bounds):
+            protocol.data_received(TOO_LARGE[start:end])
+        answer = await received(theirs)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_garbage_is_refused_once_however_much_comes_in_one_read() -> None:
