@@ -11,12 +11,12 @@ _LARGE_REQUEST_BYTES: Final = 4096
 _STRING_BYTES: Final = 16
 
 
-def share_bytes(*, folded: int, is_whole: bool) -> int:
+def share_bytes(*, folded: int, is_fully_folded: bool) -> int:
     """What the sums count for a stream besides its bytes: its keys, and until it is folded whole room to grow into.
 
     Twice as much once anything is folded, because blocks grow too.
     """
-    if is_whole:
+    if is_fully_folded:
         return _STREAM_BYTES
     return _STREAM_BYTES + (2 if folded else 1) * _GROWTH_BYTES
 

@@ -77,8 +77,8 @@ class Keyspace:
     def usage(self, bucket: str) -> str:
         return f"{self.prefix}:{{{bucket}}}:usage"
 
-    def chores(self, bucket: str) -> str:
-        return f"{self.prefix}:{{{bucket}}}:chores"
+    def maintenance(self, bucket: str) -> str:
+        return f"{self.prefix}:{{{bucket}}}:maintenance"
 
     @property
     def secret(self) -> str:
@@ -118,5 +118,5 @@ def _of_stream(prefix: str, stream_id: str) -> tuple[str, ...]:
         keys.leases(bucket),
         keys.recent(bucket),
         keys.usage(bucket),
-        keys.chores(bucket),
+        keys.maintenance(bucket),
     )

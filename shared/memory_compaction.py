@@ -82,7 +82,7 @@ class _Gathered:
 
 def share_of(stream: MemoryStream) -> int:
     """What the sums count for the stream besides its bytes."""
-    return share_bytes(folded=stream.number("folded"), is_whole=bool(stream.text("whole")))
+    return share_bytes(folded=stream.number("folded"), is_fully_folded=bool(stream.text("fully_folded")))
 
 
 def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> CompactReply:
@@ -90,7 +90,7 @@ def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> Compac
     refused = _refused(stream, call)
     if refused is not None:
         return refused
-    if stream.text("whole"):
+    if stream.text("fully_folded"):
         return _compacted(stream, more=False)
     over = is_over(stream.text("status"))
     gathered = _gather(stream, stream.number("tail") if over else stream.number("safe"), call.block_bytes)
@@ -101,10 +101,10 @@ def compact(stream: MemoryStream, call: Compact, counts: Counter[str]) -> Compac
     counts["trimmed_units"] += _trim(stream, stream.number("bytes") - _room_bytes(call))
     if over and not gathered.more:
         stream.log = stream.log[-1:]
-        stream.put(whole=1)
+        stream.put(fully_folded=1)
         stream.chore_ms = stream.number("expires_ms")
         stream.expires_ms = stream.chore_ms + _BACKSTOP_MS
-    stream.put(settled=stream.number("bytes"))
+    stream.put(counted_bytes=stream.number("bytes"))
     return _compacted(stream, more=gathered.more)
 
 
@@ -124,7 +124,7 @@ def _refused(stream: MemoryStream, call: Compact) -> CompactReply | None:
 
 def _compacted(stream: MemoryStream, *, more: bool) -> Compacted:
     held = stream.number("bytes")
-    return Compacted(stream.number("folded"), stream.number("trimmed"), held, held - stream.number("beside"), more)
+    return Compacted(stream.number("folded"), stream.number("trimmed"), held, held - stream.number("base_bytes"), more)
 
 
 def _gather(stream: MemoryStream, bound: int, most_bytes: int) -> _Gathered:
@@ -166,7 +166,7 @@ def _write_block(stream: MemoryStream, gathered: _Gathered, end: Position, *, is
     grown = _bytes_of(new.parts) - joined
     stream.blocks = [*stream.blocks[: len(stream.blocks) - len(older)], new]
     stream.add("bytes", grown - gathered.freed)
-    stream.add("beside", grown)
+    stream.add("base_bytes", grown)
     stream.put(folded=end.offset)
 
 
@@ -178,7 +178,7 @@ def _trim(stream: MemoryStream, over_bytes: int) -> int:
         oldest, *stream.blocks = stream.blocks
         freed, gone = freed + _bytes_of(oldest.parts), oldest.end.offset
     stream.add("bytes", -freed)
-    stream.add("beside", -freed)
+    stream.add("base_bytes", -freed)
     stream.put(trimmed=gone)
     return gone - trimmed
 

@@ -47,7 +47,7 @@ from shared.store import (
 __all__ = ("append", "cancel", "claim", "create", "delete", "evict", "finish", "heartbeat", "release", "touch")
 
 # The sums are told whenever the bytes of a live stream pass a multiple of this.
-_SETTLE_BYTES = 16384
+_SUMS_STEP_BYTES = 16384
 _APPENDABLE = KINDS - {"fence"}
 
 
@@ -58,7 +58,7 @@ def create(stream: MemoryStream, new: NewStream, retention: Retention, now: int)
         return Gone()
     stream.put(status="queued", tenant=new.tenant, model=new.model, attempt=0, nonce="", tail=0, safe=0)
     held = request_room_bytes(len(new.request)) + len(new.metadata)
-    stream.put(bytes=held, beside=held, settled=held, digest=new.digest, metadata=new.metadata)
+    stream.put(bytes=held, base_bytes=held, counted_bytes=held, digest=new.digest, metadata=new.metadata)
     stream.put(interruption=new.interruption or "", created_ms=now, lease_ms=now + new.dispatch_ms)
     stream.request, stream.lease_ms, stream.touched_ms = new.request, now + new.dispatch_ms, now
     stream.tombstone = Tombstone(new.tenant, 0, deleted=False)
@@ -86,7 +86,7 @@ def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) ->
     stream.meta.setdefault(b"started_ms", str(now).encode())
     stream.lease_ms = now + claim.lease_ms
     _expire_at(stream, now + retention.live_ms, retention)
-    _settle(stream)
+    _update_sums(stream)
     return Claimed(attempt + 1, keep, stream.request, _is_cancelling(stream), stream.text("interruption"))
 
 
@@ -114,10 +114,10 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
         stream.meta.setdefault(b"first_ms", str(now).encode())
     if call.events and call.events[-1].is_terminal:
         _close(stream, call.events[-1].kind, retention, now)
-    elif before // _SETTLE_BYTES != (before + added) // _SETTLE_BYTES:
-        _settle(stream)
+    elif before // _SUMS_STEP_BYTES != (before + added) // _SUMS_STEP_BYTES:
+        _update_sums(stream)
     held = stream.number("bytes")
-    return Appended(tail, _is_cancelling(stream), held, held - stream.number("beside"))
+    return Appended(tail, _is_cancelling(stream), held, held - stream.number("base_bytes"))
 
 
 def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) -> BeatReply:
@@ -130,7 +130,7 @@ def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) 
         return refused
     stream.put(lease_ms=now + beat.lease_ms)
     stream.lease_ms, stream.touched_ms = now + beat.lease_ms, now
-    _settle(stream)
+    _update_sums(stream)
     _expire_at(stream, now + retention.live_ms, retention)
     return Beating(_is_cancelling(stream))
 
@@ -262,7 +262,7 @@ def _fence(stream: MemoryStream, attempt: int, keep: int, nonce: str, reason: st
     lost = stream.after(Position(attempt - 1, keep), len(stream.log)) if keep else list(stream.log)
     stream.log = stream.log[: len(stream.log) - len(lost)]
     if not keep:
-        stream.add("beside", -stream.blocks_bytes)
+        stream.add("base_bytes", -stream.blocks_bytes)
         stream.blocks = []
         stream.meta.pop(b"folded", None)
         stream.meta.pop(b"trimmed", None)
@@ -288,14 +288,14 @@ def _close_unowned(stream: MemoryStream, event: Event, nonce: str, retention: Re
 def _close(stream: MemoryStream, kind: str, retention: Retention, now: int) -> None:
     stream.put(status=kind, finished_ms=now, lease_ms=0)
     stream.add("bytes", -stream.request_bytes)
-    stream.add("beside", -stream.request_bytes)
+    stream.add("base_bytes", -stream.request_bytes)
     stream.request, stream.lease_ms, stream.touched_ms, stream.chore_ms = None, None, now, now
-    _settle(stream)
+    _update_sums(stream)
     _expire_at(stream, now + retention.retain_ms, retention)
 
 
-def _settle(stream: MemoryStream) -> None:
-    stream.put(settled=stream.number("bytes"))
+def _update_sums(stream: MemoryStream) -> None:
+    stream.put(counted_bytes=stream.number("bytes"))
 
 
 def _expire_at(stream: MemoryStream, at_ms: int, retention: Retention) -> None:

@@ -121,8 +121,8 @@ class MemoryStore:
     ) -> Sequence[EvictReply | Exception]:
         return [self.streams.evict(stream_id, why=why, tombstone_ms=tombstone_ms) for stream_id in stream_ids]
 
-    async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
-        return self.streams.chores(quiet_ms=quiet_ms, limit=limit)
+    async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        return self.streams.maintenance_due(quiet_ms=quiet_ms, limit=limit)
 
     async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[Stalest]:
         return self.streams.stalest(limit=limit, place=place)

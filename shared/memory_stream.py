@@ -69,7 +69,7 @@ class MemoryStream:
     @property
     def blocks_bytes(self) -> int:
         """What the blocks hold: all that is beside the entries, without request and metadata."""
-        return self.number("beside") - self.request_bytes - len(self.meta.get(b"metadata", b""))
+        return self.number("base_bytes") - self.request_bytes - len(self.meta.get(b"metadata", b""))
 
     @property
     def request_bytes(self) -> int:

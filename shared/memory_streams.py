@@ -158,7 +158,7 @@ class MemoryStreams:
         ]
         return [stream_id for _, stream_id in sorted(due)[:limit]]
 
-    def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+    def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         until_ms = self._clock() - quiet_ms
         found = [(stream.chore_ms, stream.id) for stream in self._streams.values() if stream.chore_ms is not None]
         return [stream_id for chore_ms, stream_id in sorted(found) if chore_ms <= until_ms][:limit]
@@ -183,12 +183,12 @@ class MemoryStreams:
     def tenants(self) -> Mapping[str, int]:
         sums: Counter[str] = Counter()
         for stream in self._present():
-            sums[stream.text("tenant")] += stream.number("settled") + share_of(stream)
+            sums[stream.text("tenant")] += stream.number("counted_bytes") + share_of(stream)
         return sums
 
     def recount(self, bucket: str, *, limit: int) -> Recount | None:
         """Nothing drifts in memory."""
-        sizes = [stream.number("settled") + share_of(stream) for stream in self._present(bucket)]
+        sizes = [stream.number("counted_bytes") + share_of(stream) for stream in self._present(bucket)]
         if len(sizes) > limit:
             return None
         self._counts[bucket]["largest"] = max(sizes, default=0)
@@ -320,7 +320,7 @@ class MemoryStreams:
     def _usage_of(self, bucket: str, counts: Mapping[str, int]) -> Usage:
         held = self._present(bucket)
         return Usage(
-            bytes=sum(stream.number("settled") + share_of(stream) for stream in held),
+            bytes=sum(stream.number("counted_bytes") + share_of(stream) for stream in held),
             blocks=sum(stream.blocks_bytes for stream in held),
             requests=sum(stream.request_bytes for stream in held),
             **counts,

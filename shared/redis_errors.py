@@ -28,8 +28,15 @@ def mapped(error: BaseException) -> StoreError:
     if isinstance(error, rx.BusyLoadingError | rx.TryAgainError | rx.ClusterDownError | rx.AskError):
         return StoreBusy(str(error))
     if isinstance(error, rx.ConnectionError | rx.TimeoutError | OSError | EOFError):
-        return StoreUnavailable(f"{type(error).__name__}: {error}")
+        return StoreUnavailable(f"{_failure(error)}: {error}" if str(error) else _failure(error))
     return _by_word(str(error))
+
+
+def _failure(error: BaseException) -> str:
+    """What went wrong on the way. A bare timeout has no text of its own."""
+    if isinstance(error, rx.TimeoutError | TimeoutError):
+        return "no answer in time"
+    return "connection closed" if isinstance(error, EOFError) else "connection failed"
 
 
 def _by_word(text: str) -> StoreError:

@@ -75,7 +75,7 @@ __all__ = (
 )
 
 Reply = Sequence[bytes]
-STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "whole")
+STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "fully_folded")
 # In place of a page that holds more than was asked for.
 LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(Usage.__dataclass_fields__)
@@ -115,9 +115,9 @@ def append_reply(append: Append, reply: Reply | bytes | Literal[1] | Exception) 
     if isinstance(reply, Exception):
         return reply
     if isinstance(reply, bytes):
-        _, tail, cancelling, held, beside = reply.split(b" ")
+        _, tail, cancelling, held, base_bytes = reply.split(b" ")
         held_bytes = int(held)
-        return Appended(int(tail), cancelling == b"1", held_bytes, held_bytes - int(beside))
+        return Appended(int(tail), cancelling == b"1", held_bytes, held_bytes - int(base_bytes))
     if reply[0] == b"TAIL":
         return TailMismatch(int(reply[1]))
     return cast("AppendReply", _refusal(reply))
@@ -184,8 +184,8 @@ def usage_sum(found: Iterable[Usage]) -> Usage:
 
 def stalest(place: ListingCursor, fields: Sequence[bytes | None]) -> Stalest:
     """Of a stream that is there, by its `STALEST_FIELDS`."""
-    tenant, status, held, folded, whole = (value or b"" for value in fields)
-    counted = int(held) + share_bytes(folded=int(folded or 0), is_whole=bool(whole))
+    tenant, status, held, folded, fully_folded = (value or b"" for value in fields)
+    counted = int(held) + share_bytes(folded=int(folded or 0), is_fully_folded=bool(fully_folded))
     return Stalest(place.id, tenant.decode(), status.decode(), counted, place.touched_ms, str(place))
 
 

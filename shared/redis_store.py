@@ -195,8 +195,8 @@ class RedisStore:
         asked: list[Call] = [(stream_id, "evict", (why, tombstone_ms)) for stream_id in stream_ids]
         return await self._call_many(asked, replies.evict_reply, self._fcall)
 
-    async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
-        return await self._overdue(self._keys.chores, quiet_ms=quiet_ms, limit=limit)
+    async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        return await self._overdue(self._keys.maintenance, quiet_ms=quiet_ms, limit=limit)
 
     async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[Stalest]:
         after = ListingCursor.parse(place) if place else ListingCursor(0, "")
@@ -280,7 +280,7 @@ class RedisStore:
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.zrem(self._keys.leases(bucket), stream_id)
             pipe.zrem(self._keys.recent(bucket), stream_id)
-            pipe.zrem(self._keys.chores(bucket), stream_id)
+            pipe.zrem(self._keys.maintenance(bucket), stream_id)
             await self._execute(pipe)
 
     async def aclose(self) -> None:

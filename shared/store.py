@@ -522,7 +522,7 @@ class Store(Protocol):
         """Remove finished streams. Their tombstones say when; with `tombstone_ms=0` there are none."""
         ...
 
-    async def chores(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+    async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         """Finished streams that are to be folded, being over for `quiet_ms`, or whose time is up; longest due first."""
         ...
 

@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, Literal, Self, TextIO, get_args
 
 import orjson
 from prometheus_client import (
@@ -22,9 +23,41 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from shared.errors import MemoryPressure, StoreError, StoreFull
+from shared.events import TERMINAL_KINDS
+from shared.lineage import ResetReason
 from shared.settings import Settings
+from shared.store import (
+    Appended,
+    AppendReply,
+    Claimed,
+    ClaimReply,
+    Closed,
+    Ended,
+    Eviction,
+    Exhausted,
+    Fenced,
+    FinishReply,
+    Gone,
+    Held,
+    TailMismatch,
+)
 
-__all__ = ("OWN_LOGGERS", "JsonLines", "Metrics", "TextLines", "configure_logging", "counted", "process_registry")
+__all__ = (
+    "APPEND_ANSWERS",
+    "APPEND_FAILED",
+    "CLAIM_ANSWERS",
+    "FINISH_ANSWERS",
+    "LABEL_VALUES",
+    "OWN_LOGGERS",
+    "JsonLines",
+    "Metrics",
+    "ResumeOutcome",
+    "TextLines",
+    "configure_logging",
+    "counted",
+    "process_registry",
+)
 
 OWN_LOGGERS: Final = ("shared", "services")
 
@@ -44,6 +77,52 @@ _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "
 # Chosen where the promises are: a first token in tens of milliseconds, a resume within a second.
 _FIRST_TOKEN_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+# Words for the store's replies in labels and log lines. Never the names of classes: dashboards must outlive a renaming.
+APPEND_ANSWERS: Final[Mapping[type[AppendReply], str]] = {
+    Appended: "ok",
+    TailMismatch: "tail",
+    Fenced: "fenced",
+    Closed: "closed",
+    Gone: "gone",
+}
+# No answer but an error; `store_errors` has its code.
+APPEND_FAILED: Final = "failed"
+CLAIM_ANSWERS: Final[Mapping[type[ClaimReply], str]] = {
+    Claimed: "claimed",
+    Held: "held",
+    Exhausted: "exhausted",
+    Closed: "closed",
+    Gone: "gone",
+}
+FINISH_ANSWERS: Final[Mapping[type[FinishReply], str]] = {
+    Ended: "ended",
+    Held: "held",
+    Closed: "closed",
+    Gone: "gone",
+}
+ResumeOutcome = Literal["resumed", "up_to_date", "reset", "gap", "gone"]
+
+
+def _codes(error: type[StoreError]) -> Iterator[str]:
+    for derived in error.__subclasses__():
+        yield derived.code
+        yield from _codes(derived)
+
+
+# All values of the labels whose values Tailrace knows beforehand. `wire` and `provider` are known to who counts.
+LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "streams_ended": tuple(sorted(TERMINAL_KINDS)),
+    "appends": (*APPEND_ANSWERS.values(), APPEND_FAILED),
+    "resumes": get_args(ResumeOutcome),
+    "resets": get_args(ResetReason),
+    "store_errors": tuple(_codes(StoreError)),
+    "claims": tuple(CLAIM_ANSWERS.values()),
+    "compactions": ("live", "finished"),
+    "evictions": get_args(Eviction),
+    "creates_refused": (MemoryPressure.code, StoreFull.code),
+    "store_bytes": ("streams", "store"),
+}
 
 
 def configure_logging(settings: Settings, *, process: str, stream: TextIO | None = None) -> None:
@@ -185,7 +264,7 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"tailrace_{name}", text, buckets=buckets, registry=registry)
 
-        return cls(
+        metrics = cls(
             streams_created=counter("streams_created_total", "Streams created by this edge."),
             streams_ended=counter("streams_ended_total", "Streams ended by this process, by final status.", "status"),
             appends=counter("appends_total", "Appends, by the store's answer.", "answer"),
@@ -216,3 +295,11 @@ class Metrics:
                 "store_real_ratio", "Memory that sampled streams really take, over what is counted for them."
             ),
         )
+        metrics._show_every_value()
+        return metrics
+
+    def _show_every_value(self) -> None:
+        """Begin each series at zero: a rate over one that appears with its first event misses that event."""
+        for name, values in LABEL_VALUES.items():
+            for value in values:
+                getattr(self, name).labels(value)

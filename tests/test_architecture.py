@@ -151,7 +151,17 @@ def starts_naked_task(function: ast.expr) -> bool:
     return name == "create_task" and not TASK_GROUP_NAME.search(owner)
 
 
-RULES: tuple[Rule, ...] = (forbidden_imports, wrong_exports, vague_names, naked_tasks)
+def class_names_in_words(module: Module) -> Iterator[str]:
+    """Names of classes where things are counted or logged: words for operators come from a table."""
+    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)]
+    if not any(node.attr in {"labels", "getLogger"} for node in nodes):
+        return
+    for node in nodes:
+        if node.attr in {"__name__", "__qualname__"}:
+            yield f"{module.name}:{node.lineno} reads {node.attr}"
+
+
+RULES: tuple[Rule, ...] = (forbidden_imports, wrong_exports, vague_names, naked_tasks, class_names_in_words)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -238,3 +248,16 @@ def test_a_vague_name_is_seen(name: str, violations: int) -> None:
 )
 def test_a_naked_task_is_seen(source: str, violations: int) -> None:
     assert len(list(naked_tasks(Module("shared.store", ast.parse(source))))) == violations
+
+
+@pytest.mark.parametrize(
+    ("source", "violations"),
+    [
+        ("counter.labels(answer=type(reply).__name__.lower()).inc()", 1),
+        ("logger = logging.getLogger(__name__)\nlogger.info('%s', kind.__qualname__)", 1),
+        ("logger = logging.getLogger(__name__)", 0),
+        ("new = type(base.__name__, (base,), {})", 0),
+    ],
+)
+def test_a_class_name_in_words_is_seen(source: str, violations: int) -> None:
+    assert len(list(class_names_in_words(Module("shared.store", ast.parse(source))))) == violations

@@ -64,7 +64,7 @@ class Admission:
     @asynccontextmanager
     async def admitted(self, tenant: str, request_bytes: int) -> AsyncIterator[None]:
         """Room for a stream that is created within. Raises `MemoryPressure`, which says when to come again."""
-        wanted = request_room_bytes(request_bytes) + share_bytes(folded=0, is_whole=False)
+        wanted = request_room_bytes(request_bytes) + share_bytes(folded=0, is_fully_folded=False)
         async with self._sampling:  # one look for all that come at once
             samples = [(await self._sampled(), self._settings.max_total_bytes)]
             if self._settings.max_tenant_bytes is not None:

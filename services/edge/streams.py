@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from prometheus_client import Counter
@@ -17,7 +17,7 @@ from services.edge.feed import Feed
 from services.edge.hub import Hub
 from services.edge.memory_state import memory_state
 from services.edge.reader import FIRST_PAGE_EVENTS, Reader
-from services.edge.resume import at_end, step
+from services.edge.resume import Deliver, Gap, Step, UpToDate, Vanished, at_end, step
 from services.edge.schemas import CreateStream
 from services.edge.state import StateResponse, described, turns_for_states
 from services.edge.turns import Turns
@@ -40,8 +40,9 @@ from shared.lineage import Reset
 from shared.position import NONCE_CHARS, START, EventId
 from shared.settings import Settings
 from shared.store import CancelReply, Created, CreateReply, Exists, Gone, Listing, Meta, NewStream, Snapshot, Store
+from shared.telemetry import ResumeOutcome
 
-__all__ = ("NOW", "CreatedStream", "Streams")
+__all__ = ("NOW", "RESUME_OUTCOMES", "CreatedStream", "Streams")
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,14 @@ logger = logging.getLogger(__name__)
 _TURNS_SHARE = 1 / 256
 # The cursor of a reader that only wants what is yet to come.
 NOW = "now"
+# What a cursor was worth, as the metrics call it.
+RESUME_OUTCOMES: Final[Mapping[type[Step], ResumeOutcome]] = {
+    Deliver: "resumed",
+    UpToDate: "up_to_date",
+    Reset: "reset",
+    Gap: "gap",
+    Vanished: "gone",
+}
 _NOT_FOR_THE_PROVIDER = {"metadata", "on_interruption"}
 
 
@@ -73,7 +82,7 @@ class Streams:
         self._admission = Admission(store, settings)
         self._turns = Turns(round(settings.max_total_bytes * _TURNS_SHARE))
         self._state_turns = turns_for_states(settings)
-        self._resumes: dict[str, Counter] = {}
+        self._resumes: dict[ResumeOutcome, Counter] = {}
         self._secret: bytes | None = None
         self.is_draining = False
 
@@ -113,7 +122,7 @@ class Streams:
         self._refuse_if_draining()
         cursor = None if cursor_text in (None, NOW) else EventId.parse(cursor_text or "")
         if cursor is not None and (feed := self._followed(caller, stream_id, cursor)) is not None:
-            self._count_outcome("uptodate" if feed.after(cursor.position.offset) is None else "deliver")
+            self._count_outcome("up_to_date" if feed.after(cursor.position.offset) is None else "resumed")
             return Reader(self._hub, feed, cursor, wire=wire)
         after = cursor or EventId(START, None)
         snapshot = await self._snapshot(caller, stream_id, after)
@@ -249,10 +258,9 @@ class Streams:
         return gone(gone_ms=tombstone.gone_ms)
 
     def _count_resume(self, cursor: EventId, snapshot: Snapshot) -> None:
-        verdict = step(cursor, snapshot)
-        self._count_outcome("reset" if isinstance(verdict, Reset) else type(verdict).__name__.lower())
+        self._count_outcome(RESUME_OUTCOMES[type(step(cursor, snapshot))])
 
-    def _count_outcome(self, outcome: str) -> None:
+    def _count_outcome(self, outcome: ResumeOutcome) -> None:
         counter = self._resumes.get(outcome)
         if counter is None:
             counter = self._resumes[outcome] = self._hub.metrics.resumes.labels(outcome=outcome)

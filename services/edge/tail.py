@@ -47,7 +47,7 @@ class Tail:
         self._hot: Tailer | None = None
         self._joined = asyncio.Event()
         self._next_read_at = 0.0
-        self._failing: set[str] = set()
+        self._failing: set[Callable[[Tailer], Awaitable[None]]] = set()
 
     def __repr__(self) -> str:
         return f"<Tail hot={len(self._hub.feeds) - len(self._cold)} cold={len(self._cold)} healthy={self.is_healthy}>"
@@ -83,7 +83,7 @@ class Tail:
                 logger.exception("the tail failed")
             finally:
                 await tailer.aclose()
-            self._failing.add(read.__name__)
+            self._failing.add(read)
             pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
 
     async def _find_again(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
@@ -91,7 +91,7 @@ class Tail:
         await self._hub.store.ping()
         for feed in list(self._hub.feeds.values()):
             await self._hub.recheck(feed)
-        self._failing.discard(read.__name__)
+        self._failing.discard(read)
         if self.is_healthy:
             logger.info("the tail has found Redis again")
 
@@ -180,7 +180,7 @@ class Tail:
         if len(failures) == len(cursors) > 1:
             raise next(iter(failures.values()))
         for stream_id, failure in failures.items():
-            logger.error("a stream cannot be read: %r", failure, extra={"stream": stream_id})
+            logger.error("a stream cannot be read: %s", failure, extra={"stream": stream_id})
             self._hub.give_up(stream_id)
 
     async def _watch_silent(self) -> None:

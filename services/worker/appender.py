@@ -14,7 +14,7 @@ from services.worker.writer import StoreStalled, Writer
 from shared.errors import StoreError
 from shared.settings import Settings
 from shared.store import Append, AppendReply, Store
-from shared.telemetry import Metrics
+from shared.telemetry import APPEND_ANSWERS, APPEND_FAILED, Metrics
 
 __all__ = ("Appender",)
 
@@ -140,7 +140,8 @@ class Appender:
         self._metrics.append_batch_events.observe(sum([len(append.events) for append in appends]))
         kinds = list(map(type, replies))
         for kind in set(kinds):
-            self._metrics.appends.labels(answer=kind.__name__.lower()).inc(kinds.count(kind))
+            answer = APPEND_ANSWERS.get(kind, APPEND_FAILED)
+            self._metrics.appends.labels(answer=answer).inc(kinds.count(kind))
 
     def _is_retrying(self, writer: Writer, error: Exception) -> bool:
         """Whether the writer goes on after a refusal; too many seconds of them end it."""

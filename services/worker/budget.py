@@ -80,10 +80,10 @@ class Budget:
     async def tidy(self) -> None:
         """Remove finished streams that have expired, fold those that have been over for a while; so many at a time."""
         quiet_ms = round(self._settings.fold_after_s * 1000)
-        chores = await self._store.chores(quiet_ms=quiet_ms, limit=_PAGE)
-        self._is_behind = len(chores) == _PAGE
-        for start in range(0, len(chores), _BATCH):
-            batch = chores[start : start + _BATCH]
+        due = await self._store.maintenance_due(quiet_ms=quiet_ms, limit=_PAGE)
+        self._is_behind = len(due) == _PAGE
+        for start in range(0, len(due), _BATCH):
+            batch = due[start : start + _BATCH]
             replies = await self._evict(batch, "expired")
             await self._fold([each for each, reply in zip(batch, replies, strict=True) if isinstance(reply, Live)])
 

@@ -22,7 +22,7 @@ from shared.events import CANCELLED, Event
 from shared.position import NONCE_CHARS
 from shared.settings import Settings
 from shared.store import Claim, Claimed, ClaimReply, Exhausted, Store, TailMismatch
-from shared.telemetry import Metrics
+from shared.telemetry import APPEND_ANSWERS, CLAIM_ANSWERS, FINISH_ANSWERS, Metrics
 from shared.token_usage import AttemptUsage
 
 __all__ = ("Jobs",)
@@ -128,7 +128,7 @@ class Jobs:
             max_attempts=self._settings.max_attempts,
         )
         reply = await self._store.claim(stream_id, claim, self._settings.retention)
-        self._metrics.claims.labels(answer=type(reply).__name__.lower()).inc()
+        self._metrics.claims.labels(answer=CLAIM_ANSWERS[type(reply)]).inc()
         return nonce, reply
 
     def _attempt(self, stream_id: str, nonce: str, claimed: Claimed, plan: _Plan) -> Attempt:
@@ -158,7 +158,7 @@ class Jobs:
             if isinstance(lost.reply, TailMismatch):
                 # The store lost more of the log than we can repair. Whoever continues has to fence first: we do.
                 return Interrupted("log_lost", LogLost())
-            logger.info("stream lost: %s", lost, extra=where)
+            logger.info("stream lost: %s", APPEND_ANSWERS[type(lost.reply)], extra=where)
         except StoreStalled:
             await self._release(writer)
             await self._finish(writer.id, failed(StoreFull(), {writer.attempt: writer.usage})[0])
@@ -180,7 +180,7 @@ class Jobs:
         self, stream_id: str, reply: ClaimReply, plan: _Plan, attempt: Attempt | None, interrupted: Interrupted | None
     ) -> None:
         if not isinstance(reply, Exhausted):
-            logger.info("not claimed: %s", reply, extra={"stream": stream_id})
+            logger.info("not claimed: %s", CLAIM_ANSWERS[type(reply)], extra={"stream": stream_id})
         elif attempt is not None and interrupted is not None:
             await attempt.fail(interrupted.error)  # ours still, and nobody else's turn
         else:
@@ -195,7 +195,7 @@ class Jobs:
                 await self._dispatcher.redispatch(writer.id, round_=f"{writer.attempt}.handover", takeover=True)
         except (StoreError, Lost, StoreStalled, TimeoutError) as failure:
             # The sweepers find it when the lease runs out; only later.
-            logger.warning("not handed over: %s", failure, extra={"stream": writer.id})
+            logger.warning("not handed over: %s", _cause(failure), extra={"stream": writer.id})
 
     async def _release(self, writer: Writer) -> None:
         try:
@@ -207,5 +207,18 @@ class Jobs:
         """End a stream that nobody holds."""
         nonce = secrets.token_hex(NONCE_CHARS // 2)
         reply = await self._store.finish(stream_id, event, nonce=nonce, retention=self._settings.retention)
-        logger.warning("stream ended as %s: %s", event.kind, reply, extra={"stream": stream_id})
+        logger.warning("stream ended as %s: %s", event.kind, FINISH_ANSWERS[type(reply)], extra={"stream": stream_id})
         self._metrics.streams_ended.labels(status=event.kind).inc()
+
+
+def _cause(failure: StoreError | Lost | StoreStalled | TimeoutError) -> str:
+    """Why a stream was not handed over, in words for the log."""
+    match failure:
+        case StoreError():
+            return failure.message
+        case Lost():
+            return APPEND_ANSWERS[type(failure.reply)]
+        case StoreStalled():
+            return "the store refuses appends"
+        case TimeoutError():
+            return "no answer in time"

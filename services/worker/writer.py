@@ -25,7 +25,7 @@ class Lost(Exception):
 
     def __init__(self, reply: Fenced | Closed | Gone | TailMismatch) -> None:
         self.reply = reply
-        super().__init__(repr(reply))
+        super().__init__(reply)
 
 
 class StoreStalled(Exception):

@@ -2,7 +2,7 @@
 -- KEYS  stream meta usage. With a terminal event all nine, because it closes the stream.
 -- ARGV  1 nonce  2 tail  3 safe, with all keys 4 retain_ms 5 tombstone_ms, then (kind size value)…, then, if meta is to change,
 --       an empty kind and (field value)…
--- Answers  'OK tail cancelling bytes beside' | TAIL tail | FENCED attempt | CLOSED status tail | GONE
+-- Answers  'OK tail cancelling bytes base_bytes' | TAIL tail | FENCED attempt | CLOSED status tail | GONE
 -- Keeps: the log is contiguous; `safe` is the end of an event and never moves back, so no fence cuts an event in two;
 -- a terminal event is the last, and closes the stream in the same step.
 -- What an append costs Redis is mostly the count of things: each key, argument or field is 0.15 to 0.3 µs, a number printed 0.3.
@@ -48,7 +48,7 @@ local function append(keys, args)
   if keys[4] then
     meta, usage, first = keys[META], keys[USAGE], 6
   end
-  local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes', 'beside')
+  local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes', 'base_bytes')
   local tail, attempt, cancelling = held[2], held[3], '0'
   if held[1] ~= args[1] or tail ~= args[2] then
     local refusal
@@ -91,7 +91,7 @@ local function append(keys, args)
       return { 'GONE' }
     end
   end
-  local held_bytes, beside = format('%d', bytes), held[5]
+  local held_bytes, base_bytes = format('%d', bytes), held[5]
   call('HSET', meta, 'tail', tail, 'bytes', held_bytes, 'safe', safe == offset and tail or args[3])
   if args[i] then
     call('HSET', meta, unpack(args, i + 1))
@@ -101,9 +101,9 @@ local function append(keys, args)
   end
   if is_over then
     local freed = close(keys, kind, now_ms(), tonumber(args[4]), tonumber(args[5]))
-    held_bytes, beside = digits(bytes - freed), digits(beside - freed)
-  elseif before % SETTLE_BYTES + bytes - before >= SETTLE_BYTES then
-    settle({ [META] = meta, [USAGE] = usage })
+    held_bytes, base_bytes = digits(bytes - freed), digits(base_bytes - freed)
+  elseif before % SUMS_STEP_BYTES + bytes - before >= SUMS_STEP_BYTES then
+    update_sums({ [META] = meta, [USAGE] = usage })
   end
-  return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. held_bytes .. ' ' .. beside
+  return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. held_bytes .. ' ' .. base_bytes
 end

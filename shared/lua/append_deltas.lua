@@ -1,7 +1,7 @@
 -- append_deltas: append for many streams in one call, one delta for each: what a busy worker sends.
 -- KEYS  (stream meta)…, then the usage of each of their buckets. Not for a cluster: the streams need not share a slot.
 -- ARGV  (nonce tail kind value)…. What is safe afterwards is the new tail.
--- Answers  in a list, for each stream 1 | 'OK tail cancelling bytes beside' | TAIL tail | FENCED attempt | CLOSED status tail | GONE
+-- Answers  in a list, for each stream 1 | 'OK tail cancelling bytes base_bytes' | TAIL tail | FENCED attempt | CLOSED status tail | GONE
 -- | what is wrong with it, as an error.
 -- Keeps: what append keeps, for each stream by itself.
 -- Half of what a single append costs Redis is its call and its words. In calls of 20 an append costs it a quarter less, of 40 a third.
@@ -46,12 +46,12 @@ local function append_delta(keys, place, args, at)
   if start == 0 then
     call('HSETNX', meta, 'first_ms', digits(now_ms()))
   end
-  if before % SETTLE_BYTES + added >= SETTLE_BYTES then
-    settle({ [META] = meta, [USAGE] = usage_of(meta, keys, #args / 2 + 1) })
+  if before % SUMS_STEP_BYTES + added >= SUMS_STEP_BYTES then
+    update_sums({ [META] = meta, [USAGE] = usage_of(meta, keys, #args / 2 + 1) })
   elseif before % TOLD_BYTES + added < TOLD_BYTES and cancelling == '0' then
     return 1
   end
-  return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. bytes .. ' ' .. call('HGET', meta, 'beside')
+  return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. bytes .. ' ' .. call('HGET', meta, 'base_bytes')
 end
 
 local function append_deltas(keys, args)

@@ -39,6 +39,6 @@ local function claim(keys, args)
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))
   redis.call('HSET', keys[META], 'expires_ms', digits(now + tonumber(args[9])))
   expire_at(keys, now + tonumber(args[9]), tonumber(args[10]))
-  settle(keys)
+  update_sums(keys)
   return { 'CLAIMED', mine, digits(keep), request, held[7] or '0', held[9] or '' }
 end

@@ -209,13 +209,13 @@ local function close_fold(keys, attempt, tail, expires_ms)
   if redis.call('EXISTS', keys[BLOCKS]) == 1 then
     shrink(keys[BLOCKS], next_id)
   end
-  redis.call('HSET', keys[META], 'whole', '1')
-  redis.call('ZADD', keys[CHORES], digits(expires_ms), id_of(keys[META]))
+  redis.call('HSET', keys[META], 'fully_folded', '1')
+  redis.call('ZADD', keys[MAINTENANCE], digits(expires_ms), id_of(keys[META]))
 end
 
 local function compact(keys, args)
   local held = redis.call('HMGET', keys[META], 'status', 'nonce', 'attempt', 'tail', 'safe', 'folded', 'trimmed', 'bytes',
-    'beside', 'expires_ms', 'whole')
+    'base_bytes', 'expires_ms', 'fully_folded')
   local status, attempt, expires_ms = held[1], held[3], tonumber(held[10])
   local is_over = OVER[status]
   if not status then
@@ -223,7 +223,7 @@ local function compact(keys, args)
     return { 'GONE' }
   end
   if is_headless(keys, tonumber(attempt)) then
-    redis.call('ZADD', keys[CHORES], 'XX', digits(expires_ms), id_of(keys[META]))
+    redis.call('ZADD', keys[MAINTENANCE], 'XX', digits(expires_ms), id_of(keys[META]))
     return { 'GONE' }
   end
   if not is_over and (held[2] ~= args[1] or args[1] == '') then
@@ -232,9 +232,9 @@ local function compact(keys, args)
   if is_over and args[1] ~= '' then
     return { 'CLOSED', status, held[4] }
   end
-  local folded, trimmed, bytes, beside = tonumber(held[6] or 0), tonumber(held[7] or 0), tonumber(held[8]), tonumber(held[9])
+  local folded, trimmed, bytes, base_bytes = tonumber(held[6] or 0), tonumber(held[7] or 0), tonumber(held[8]), tonumber(held[9])
   if held[11] then
-    return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - beside), '0' }
+    return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - base_bytes), '0' }
   end
   local most_bytes, max_bytes, tail = tonumber(args[2]), tonumber(args[3]), tonumber(held[4])
   -- A block on its way is there four times: as a reply, as what Lua is given of it, as an argument, as itself. There has to be
@@ -254,7 +254,7 @@ local function compact(keys, args)
   local function trim(bytes_then, kept)
     if bytes_then > room_bytes then
       local freed, gone = trim_blocks(keys, bytes_then - room_bytes, trimmed, kept)
-      bytes, beside, trimmed = bytes - freed, beside - freed, gone
+      bytes, base_bytes, trimmed = bytes - freed, base_bytes - freed, gone
     end
   end
   if joined then
@@ -265,7 +265,7 @@ local function compact(keys, args)
   end
   if joined then
     local grown = write_block(keys, found.id, digits(folded), joined)
-    bytes, beside, folded = bytes - found.freed + grown, beside + grown, offset_of(found.id)
+    bytes, base_bytes, folded = bytes - found.freed + grown, base_bytes + grown, offset_of(found.id)
   end
   trim(bytes)
   change_share(keys, share_of(nil, held[6]), share_of(is_last, folded))
@@ -274,8 +274,8 @@ local function compact(keys, args)
     expires_ms = expires_ms + BACKSTOP_MS
   end
   redis.call('HSET', keys[META], 'folded', digits(folded), 'trimmed', digits(trimmed), 'bytes', digits(bytes),
-    'beside', digits(beside))
-  settle(keys)
+    'base_bytes', digits(base_bytes))
+  update_sums(keys)
   expire_log_at(keys, expires_ms)
-  return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - beside), found.more and '1' or '0' }
+  return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - base_bytes), found.more and '1' or '0' }
 end

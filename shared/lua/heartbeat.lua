@@ -22,7 +22,7 @@ local function heartbeat(keys, args)
   redis.call('HSET', keys[META], 'lease_ms', deadline, 'expires_ms', digits(expires_ms))
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))
   redis.call('ZADD', keys[RECENT], digits(now), id_of(keys[META]))
-  settle(keys)
+  update_sums(keys)
   expire_at(keys, expires_ms, tonumber(args[4]))
   return { 'BEATING', held[5] or '0' }
 end

@@ -1,8 +1,8 @@
 -- Shared by every function of the library. Each function but `append` is given the same KEYS, all in one slot:
---   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 chores
+--   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 maintenance
 -- Rules: everything is checked before the first write, because Lua does not roll back; the only clock is Redis'.
 
-local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, CHORES = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, MAINTENANCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 -- What an entry costs beyond its value, as measured with MEMORY USAGE on streams of small entries.
 local ENTRY_OVERHEAD = 16
@@ -15,7 +15,7 @@ local STREAM_OVERHEAD, GROWTH_OVERHEAD = 2048, 4608
 -- A request from this size on is counted as what Redis takes for it, with its header; a smaller one is exact.
 local LARGE_REQUEST_BYTES, STRING_OVERHEAD = 4096, 16
 -- The sums are told whenever the bytes of a live stream pass a multiple of this; its heartbeat tells them anyway.
-local SETTLE_BYTES = 16384
+local SUMS_STEP_BYTES = 16384
 -- The sweeper removes what has expired and takes it off the sums. If there is no sweeper, Redis does so this much later.
 local BACKSTOP_MS = 60000
 
@@ -26,9 +26,9 @@ local KIND = {
   done = true, error = true, cancelled = true,
 }
 
--- The fields `whole` and `folded` of meta decide.
-local function share_of(whole, folded)
-  if whole then
+-- The fields `fully_folded` and `folded` of meta decide.
+local function share_of(fully_folded, folded)
+  if fully_folded then
     return STREAM_OVERHEAD
   end
   return STREAM_OVERHEAD + (tonumber(folded or 0) > 0 and 2 or 1) * GROWTH_OVERHEAD
@@ -72,7 +72,7 @@ end
 
 -- What the streams of a bucket share lives as long as the longest-lived of them.
 local function keep_shared_until(keys, at_ms)
-  for _, index in ipairs({ LEASES, RECENT, USAGE, CHORES }) do
+  for _, index in ipairs({ LEASES, RECENT, USAGE, MAINTENANCE }) do
     if redis.call('PEXPIRETIME', keys[index]) < at_ms then
       redis.call('PEXPIREAT', keys[index], digits(at_ms))
     end
@@ -99,7 +99,7 @@ local function expire_log_at(keys, at_ms)
 end
 
 local function leave_indexes(keys)
-  for _, index in ipairs({ LEASES, RECENT, CHORES }) do
+  for _, index in ipairs({ LEASES, RECENT, MAINTENANCE }) do
     redis.call('ZREM', keys[index], id_of(keys[META]))
   end
 end
@@ -129,11 +129,11 @@ local function count_bytes(keys, tenant, delta)
 end
 
 -- Tell the sums what the stream holds now.
-local function settle(keys)
-  local held = redis.call('HMGET', keys[META], 'bytes', 'settled', 'tenant')
+local function update_sums(keys)
+  local held = redis.call('HMGET', keys[META], 'bytes', 'counted_bytes', 'tenant')
   local delta = tonumber(held[1]) - tonumber(held[2] or 0)
   if delta ~= 0 then
-    redis.call('HSET', keys[META], 'settled', held[1])
+    redis.call('HSET', keys[META], 'counted_bytes', held[1])
     count_bytes(keys, held[3], delta)
   end
 end
@@ -164,13 +164,13 @@ end
 
 -- The bytes of a stream's blocks: what it holds beside its entries, without request and metadata.
 local function blocks_bytes(keys)
-  return tonumber(redis.call('HGET', keys[META], 'beside') or 0) - held_request_bytes(keys)
+  return tonumber(redis.call('HGET', keys[META], 'base_bytes') or 0) - held_request_bytes(keys)
     - redis.call('HSTRLEN', keys[META], 'metadata')
 end
 
 -- All keys of a stream but its tombstone go, and with them their share of the sums.
 local function remove(keys)
-  local held = redis.call('HMGET', keys[META], 'settled', 'tenant', 'whole', 'folded')
+  local held = redis.call('HMGET', keys[META], 'counted_bytes', 'tenant', 'fully_folded', 'folded')
   count_bytes(keys, held[2], -tonumber(held[1] or 0) - share_of(held[3], held[4]))
   redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks_bytes(keys)))
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(-held_request_bytes(keys)))
@@ -207,12 +207,12 @@ local function close(keys, kind, now, retain_ms, tombstone_ms)
   local freed = held_request_bytes(keys)
   redis.call('DEL', keys[REQUEST])
   redis.call('HINCRBY', keys[META], 'bytes', digits(-freed))
-  redis.call('HINCRBY', keys[META], 'beside', digits(-freed))
+  redis.call('HINCRBY', keys[META], 'base_bytes', digits(-freed))
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(-freed))
   redis.call('ZREM', keys[LEASES], id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
-  redis.call('ZADD', keys[CHORES], digits(now), id)
-  settle(keys)
+  redis.call('ZADD', keys[MAINTENANCE], digits(now), id)
+  update_sums(keys)
   expire_at(keys, now + retain_ms, tombstone_ms)
   return freed
 end
@@ -226,7 +226,7 @@ local function fence(keys, attempt, keep, nonce, reason, worker, old_attempt)
     redis.call('XTRIM', keys[STREAM], 'MAXLEN', 0)
     redis.call('DEL', keys[BLOCKS])
     redis.call('HDEL', keys[META], 'folded', 'trimmed')
-    redis.call('HINCRBY', keys[META], 'beside', digits(-blocks))
+    redis.call('HINCRBY', keys[META], 'base_bytes', digits(-blocks))
     redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks))
   else
     local lost = redis.call('XRANGE', keys[STREAM], '(' .. old_attempt .. '-' .. digits(keep), '+')

@@ -10,13 +10,13 @@ local function recount(keys, args)
   local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
   local total, largest, by_tenant = 0, 0, {}
   for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do
-    local held = redis.call('HMGET', prefix .. id, 'settled', 'tenant', 'whole', 'folded')
+    local held = redis.call('HMGET', prefix .. id, 'counted_bytes', 'tenant', 'fully_folded', 'folded')
     if held[2] then
       local bytes = tonumber(held[1] or 0) + share_of(held[3], held[4])
       total, largest = total + bytes, math.max(largest, bytes)
       by_tenant[held[2]] = (by_tenant[held[2]] or 0) + bytes
     else
-      for _, index in ipairs({ LEASES, RECENT, CHORES }) do
+      for _, index in ipairs({ LEASES, RECENT, MAINTENANCE }) do
         redis.call('ZREM', keys[index], id)
       end
       streams = streams - 1

@@ -333,7 +333,7 @@ async def test_what_a_stream_holds_is_told_in_time(any_store: Store) -> None:
             told[each] = reply.unfolded or told[each]
             assert held - len(REQUEST) - 2 - 512 < told[each] <= held
     counted, held = (await any_store.usage()).bytes, sum([(await meta_of(any_store, each)).bytes for each in streams])
-    assert held - 3 * 16_384 < counted - 3 * share_bytes(folded=0, is_whole=False) <= held
+    assert held - 3 * 16_384 < counted - 3 * share_bytes(folded=0, is_fully_folded=False) <= held
 
 
 async def test_a_lost_log_in_a_batch_is_gone(store: RedisStore) -> None:

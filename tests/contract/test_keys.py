@@ -1,5 +1,9 @@
 """The keys as an operator sees them: names, types, fields."""
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -7,13 +11,55 @@ import pytest
 from services.worker.attempt import answered
 from shared import events
 from shared.redis_store import RedisStore
-from shared.store import Append
-from tests.support.streams import RETENTION, begin, create, end, nonce, write
+from shared.store import Append, Compact, Compacted, CompactReply, Live
+from tests.support.streams import RETENTION, append, begin, claim, create, end, nonce, write
+from tests.support.waiting import eventually
 
 __all__ = ()
 
-SAMPLE = "3f" + "0" * 30
+SAMPLE, TRIMMED, EXPIRED = ("3f" + digit * 30 for digit in "012")
+PROTOCOL = (Path(__file__).parents[2] / "shared" / "PROTOCOL.md").read_text("utf-8")
 COUNTS = ("input_tokens", "output_tokens", "total_tokens", "reasoning_tokens", "cached_tokens")
+
+
+def documented(key: str) -> set[str]:
+    """The fields of a hash by the table of the protocol that begins with `| field of `<key>` |`."""
+    table = PROTOCOL.partition(f"| field of `{key}` |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def kinds(fields: Iterable[bytes]) -> set[str]:
+    """Names of fields, with numbers of attempts and tenants as the protocol writes them."""
+    names = (re.sub(r":\d+$", ":<attempt>", field.decode()) for field in fields)
+    return {re.sub(r"^bytes:.*", "bytes:<tenant>", name) for name in names}
+
+
+async def fields_of(store: RedisStore, key: str) -> set[str]:
+    return kinds(await cast("Any", store.client).hkeys(key))
+
+
+async def fold(store: RedisStore, stream_id: str, **options: Any) -> CompactReply:
+    (reply,) = await store.compact([Compact(stream_id, **options)])
+    assert not isinstance(reply, Exception)
+    return reply
+
+
+async def full_life(store: RedisStore) -> tuple[str, list[set[str]]]:
+    """A stream that had a bit of everything, and the fields of its meta after each step."""
+    stream_id = await create(store, stream_id=SAMPLE, digest="d" * 64, interruption="continue")
+    key = store.keys.meta(stream_id)
+    seen = [await fields_of(store, key)]
+    await claim(store, stream_id, provider="openai")
+    tail = await write(store, stream_id, *(["word "] * 50))
+    seen.append(await fields_of(store, key))
+    assert isinstance(await fold(store, stream_id, nonce=nonce(1)), Compacted)
+    spent: dict[str, Any] = {"usage:1": "by=openai in=17 out=6 total=23", "error": "{}", "finish_reason": "stop"}
+    await append(store, stream_id, [events.done("stop")], tail=tail, **spent)
+    seen.append(await fields_of(store, key))
+    assert isinstance(await fold(store, stream_id, nonce=""), Compacted)
+    seen.append(await fields_of(store, key))
+    return stream_id, seen
 
 
 async def types(store: RedisStore) -> dict[str, str]:
@@ -65,6 +111,44 @@ async def test_meta_is_a_small_hash_after_a_usual_answer(real_store: RedisStore)
     assert meta.usage == event.fields()["usage"]
     encoding = await cast("Any", real_store.client).object("ENCODING", real_store.keys.meta(stream_id))
     assert encoding == b"listpack"
+
+
+async def test_the_fields_of_meta_are_those_of_the_protocol(real_store: RedisStore) -> None:
+    _, seen = await full_life(real_store)
+    assert [fields - documented("meta") for fields in seen] == [set()] * len(seen)
+    assert set().union(*seen) == documented("meta")
+
+
+async def test_the_fields_of_usage_are_those_of_the_protocol(real_store: RedisStore) -> None:
+    stream_id, _ = await full_life(real_store)
+    key = real_store.keys.usage(stream_id[:2])
+    await real_store.recount(stream_id[:2], limit=1000)
+    seen = await fields_of(real_store, key)
+    await real_store.evict([stream_id], why="evicted", tombstone_ms=0)
+    await real_store.delete(await trimmed(real_store), RETENTION)
+    await expired(real_store)
+    assert seen | await fields_of(real_store, key) == documented("usage")
+
+
+async def trimmed(store: RedisStore) -> str:
+    """A stream that has lost its beginning to its byte budget."""
+    stream_id, tail = await begin(store, stream_id=TRIMMED), 0
+    for _ in range(10):
+        tail = await write(store, stream_id, "w" * 1000, tail=tail)
+        await fold(store, stream_id, nonce=nonce(1), block_bytes=2_000, max_bytes=6_000)
+    return stream_id
+
+
+async def expired(store: RedisStore) -> None:
+    """A stream that goes because its time is up."""
+    stream_id, short = await create(store, stream_id=EXPIRED), replace(RETENTION, retain_ms=200)
+    await store.cancel(stream_id, attempt=None, nonce=nonce(1), retention=short)
+    await fold(store, stream_id, nonce="")
+
+    async def is_evicted() -> bool:
+        return await store.evict([stream_id], why="expired", tombstone_ms=0) != [Live()]
+
+    await eventually(is_evicted)
 
 
 async def test_the_request_goes_with_the_end(real_store: RedisStore) -> None:

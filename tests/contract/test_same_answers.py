@@ -250,10 +250,10 @@ class SameAnswers(RuleBasedStateMachine):
 
         async def look(store: Store) -> Any:
             await store.touch(self.ids[PLACES[0]])
-            chores = sorted(await store.chores(quiet_ms=0, limit=1000))
+            due = sorted(await store.maintenance_due(quiet_ms=0, limit=1000))
             stalest = {each.id: replace(each, place="") for each in await store.stalest(limit=1000)}
             tenants = dict(await store.tenants()), [await store.tenant_bytes(tenant) for tenant in TENANTS]
-            return chores, stalest, tenants, await store.usage(), dict(await store.usage_by_bucket())
+            return due, stalest, tenants, await store.usage(), dict(await store.usage_by_bucket())
 
         self.ask(look)
 

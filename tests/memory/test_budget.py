@@ -125,7 +125,7 @@ async def test_a_finished_stream_is_folded_after_a_while_and_then_expires(any_st
     usage = await any_store.usage()
     assert (usage.bytes, usage.blocks, usage.expired, usage.evicted) == (0, 0, 1, 0)
     assert await any_store.tombstone(stream_id) is not None
-    assert await any_store.chores(quiet_ms=0, limit=10) == []
+    assert await any_store.maintenance_due(quiet_ms=0, limit=10) == []
 
 
 async def test_a_stream_that_was_just_over_is_left_alone(any_store: Store) -> None:

@@ -291,7 +291,9 @@ async def test_five_thousand_streams_that_finish_at_once(server: RedisServer) ->
         async with asyncio.TaskGroup() as group:
             endings = [group.create_task(author.end(writer)) for writer in writers]
             keeper = group.create_task(author.budget.run())
-            while not all(ending.done() for ending in endings) or await author.store.chores(quiet_ms=0, limit=1):
+            while not all(ending.done() for ending in endings) or await author.store.maintenance_due(
+                quiet_ms=0, limit=1
+            ):
                 await author.say(live, "word ")
                 said += 1
             keeper.cancel()

@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from services.worker.appender import Appender
 from services.worker.compactor import Compactor
-from services.worker.writer import Writer
+from services.worker.writer import Lost, Writer
+from shared.errors import StoreUnavailable
 from shared.events import delta
 from shared.settings import Settings
-from shared.store import Append, Appended, Store
-from shared.telemetry import Metrics
+from shared.store import Append, Appended, AppendReply, Fenced, Store
+from shared.telemetry import APPEND_ANSWERS, APPEND_FAILED, Metrics
 from tests.sim.clockwork import VirtualLoop
 
 __all__ = ()
@@ -83,6 +84,42 @@ async def loaded(settings: Settings) -> AsyncIterator[Load]:
     finally:
         running.cancel()
         await asyncio.wait([running])
+
+
+class TornStore:
+    """Answers the first append with an error, all later ones with a fence."""
+
+    def __init__(self) -> None:
+        self._replies: list[AppendReply | Exception] = [StoreUnavailable()]
+
+    async def append(self, appends: Sequence[Append], _: object) -> list[AppendReply | Exception]:
+        reply = self._replies.pop(0) if self._replies else Fenced(2)
+        return [reply for _ in appends]
+
+
+async def count_of_answers(store: TornStore) -> dict[str, float]:
+    """How often each answer was counted until a writer was told that its stream is lost."""
+    settings, registry = Settings(), CollectorRegistry()
+    as_store, metrics = cast("Store", store), Metrics.on(registry)
+    appender = Appender(as_store, Compactor(as_store, settings, metrics), settings, metrics)
+    running = asyncio.get_running_loop().create_task(appender.run())
+    writer = appender.open("0" * 32, attempt=1, nonce="a" * 8, tail=0)
+    speak(writer)
+    with pytest.raises(Lost):
+        await writer.flushed()
+    running.cancel()
+    await asyncio.wait([running])
+    words = (*APPEND_ANSWERS.values(), APPEND_FAILED)
+    return {word: registry.get_sample_value("tailrace_appends_total", {"answer": word}) or 0 for word in words}
+
+
+def test_answers_are_counted_in_the_words_of_the_table() -> None:
+    loop = VirtualLoop(most_s=60.0)
+    try:
+        counts = loop.run_until_complete(count_of_answers(TornStore()))
+    finally:
+        loop.close()
+    assert counts == {"ok": 0, "tail": 0, "fenced": 1, "closed": 0, "gone": 0, "failed": 1}
 
 
 def under_load(scene: Callable[[Load], Coroutine[Any, Any, None]], **settings: Any) -> None:

@@ -58,6 +58,19 @@ def test_the_table(error: Exception, expected: type[StoreError]) -> None:
     assert raised.value.__cause__ is error
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (rx.ConnectionError("Connection closed by server."), "connection failed: Connection closed by server."),
+        (rx.TimeoutError("Timeout reading from socket"), "no answer in time: Timeout reading from socket"),
+        (TimeoutError(), "no answer in time"),
+        (EOFError(), "connection closed"),
+    ],
+)
+def test_what_failed_is_said_in_words(error: Exception, message: str) -> None:
+    assert mapped(error).message == message
+
+
 def test_ours_stay_as_they_are() -> None:
     ours = StoreFull("no room")
     assert mapped(ours) is ours

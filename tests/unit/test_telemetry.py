@@ -5,14 +5,27 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.edge.resume import Step
+from services.edge.streams import RESUME_OUTCOMES
 from shared.settings import Settings
-from shared.telemetry import OWN_LOGGERS, Metrics, configure_logging, process_registry
+from shared.store import AppendReply, ClaimReply, FinishReply
+from shared.telemetry import (
+    APPEND_ANSWERS,
+    CLAIM_ANSWERS,
+    FINISH_ANSWERS,
+    LABEL_VALUES,
+    OWN_LOGGERS,
+    Metrics,
+    ResumeOutcome,
+    configure_logging,
+    process_registry,
+)
 
 __all__ = ()
 
@@ -185,3 +198,34 @@ def test_a_process_has_its_own_registry() -> None:
     assert b"tailrace_gaps_total 1.0" in generate_latest(one)
     assert b"tailrace_gaps_total 0.0" in generate_latest(other)
     assert "process_resident_memory_bytes" in families(one)
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        (AppendReply, APPEND_ANSWERS),
+        (ClaimReply, CLAIM_ANSWERS),
+        (FinishReply, FINISH_ANSWERS),
+        (Step, RESUME_OUTCOMES),
+    ],
+    ids=["append", "claim", "finish", "resume"],
+)
+def test_every_reply_has_a_word_of_its_own(replies: Any, words: dict[type, str]) -> None:
+    assert set(words) == set(get_args(replies))
+    assert len(set(words.values())) == len(words)
+
+
+def test_every_outcome_of_a_resume_is_shown() -> None:
+    assert set(RESUME_OUTCOMES.values()) == set(get_args(ResumeOutcome))
+
+
+def test_every_label_has_its_values() -> None:
+    metrics = Metrics.on(CollectorRegistry())
+    labelled = {name for name in Metrics.__slots__ if getattr(metrics, name)._labelnames}
+    assert labelled - set(LABEL_VALUES) == {"provider_chunks", "edge_readers", "events_delivered"}
+
+
+def test_a_series_begins_at_zero() -> None:
+    registry = CollectorRegistry()
+    Metrics.on(registry)
+    assert registry.get_sample_value("tailrace_claims_total", {"answer": "exhausted"}) == 0.0
