@@ -31,8 +31,8 @@ async def ask_http(url: str) -> None:
 
 async def ask_redis() -> None:
     """Raises if it does not answer PING."""
-    from shared.redis_client import open_client  # not needed, and not paid for, when HTTP is asked
-    from shared.settings import Settings
+    from shared.settings.settings import Settings
+    from shared.store.redis.client import open_client  # not needed, and not paid for, when HTTP is asked
 
     client = open_client(Settings.load().redis_url, timeout_s=TIMEOUT_S)
     try:

@@ -126,7 +126,7 @@ class MemoryPressure(TailraceError):
     text = "The broker is at its memory budget; try again soon."
 
 
-# Redis, mapped at one boundary (shared/redis_errors.py)
+# Redis, mapped at one boundary (shared/store/redis/errors.py)
 
 
 class StoreError(TailraceError):

@@ -10,11 +10,11 @@ from typing import NoReturn, cast
 import pytest
 from hypothesis import settings
 
-from shared.keys import Keyspace
-from shared.memory_store import MemoryStore
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Store
+from shared.log.keys import Keyspace
+from shared.store.memory.store import MemoryStore
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.store import Store
 from tests.support.redis_choice import shared_redis
 from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, running_redis
 

@@ -6,6 +6,7 @@ Every rule is a plain function from a module to its violations, so each is shown
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,17 @@ BASE = {"orjson", "prometheus_client", "pydantic", "pydantic_settings"}
 # What a package may import besides the standard library and itself; the longest matching prefix decides.
 MAY_IMPORT: dict[str, set[str]] = {
     "shared": BASE | {"redis", "hiredis"},
+    "shared.queue": BASE | {"shared", "arq"},
     "services": set(),
-    "services.edge": BASE | {"shared", "services.web", "arq", "fastapi", "httptools", "starlette", "uvicorn", "uvloop"},
+    "services.edge": BASE | {"shared", "services.web", "fastapi", "httptools", "starlette", "uvicorn", "uvloop"},
     "services.worker": BASE | {"shared", "arq", "aiohttp", "uvloop"},
     "services.web": set(),
+    "services.client": {"aiohttp", "orjson", "services.console"},
 }
-# The composition root: it puts everything together, therefore it may know everything, and nothing may know it.
-COMPOSITION_ROOT = "services.cli"
+# They put everything together, therefore they may know everything, and nothing else may know them.
+COMPOSITION_ROOTS = ("services.cli", "services.bench", "services.local", "services.console")
+# A folder with more modules than this hides what it holds.
+MOST_MODULES = 15
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 # A task belongs to a group, and a group is called one. A task without a group is lost when it fails.
@@ -85,7 +90,7 @@ def package_of(module: Module) -> str:
 
 
 def forbidden_imports(module: Module) -> Iterator[str]:
-    if is_within(module.name, COMPOSITION_ROOT):
+    if any(is_within(module.name, root) for root in COMPOSITION_ROOTS):
         return
     package = package_of(module)
     allowed = {package, *MAY_IMPORT[package]}
@@ -164,6 +169,20 @@ def class_names_in_words(module: Module) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (forbidden_imports, wrong_exports, vague_names, naked_tasks, class_names_in_words)
 
 
+def crowded_folders(counts: Counter[str]) -> list[str]:
+    return [f"{folder} holds {number} modules" for folder, number in counts.items() if number > MOST_MODULES]
+
+
+def test_no_folder_is_crowded() -> None:
+    assert crowded_folders(Counter(each.name.rpartition(".")[0] for each in modules() if not each.is_package)) == []
+
+
+def test_a_crowded_folder_is_seen() -> None:
+    assert crowded_folders(Counter({"shared.log": MOST_MODULES + 1, "shared.store": MOST_MODULES})) == [
+        f"shared.log holds {MOST_MODULES + 1} modules"
+    ]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_code_keeps(rule: Rule) -> None:
     assert [violation for module in modules() for violation in rule(module)] == []
@@ -172,7 +191,7 @@ def test_the_code_keeps(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("shared.store", "import aiohttp"),
+        ("shared.store.store", "import aiohttp"),
         ("shared.store", "import services.edge.app"),
         ("shared.store", "def late():\n    from services import worker"),
         ("services.edge.app", "from services.worker.pump import Pump"),

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from services.cli.local.stack import LocalRedis, Stack
-from services.cli.terminal import is_json, output_console, write_json
+from services.console.terminal import is_json, output_console, write_json
+from services.local.stack import LocalRedis, Stack
 
 __all__ = ("announce", "curl_line")
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.cli.exit_code import ExitCode
-from services.cli.failure import Failure
 from services.cli.printer import open_printer
-from services.cli.reader import Ending, StreamReader
-from services.cli.terminal import Output
+from services.client.stream_reader import Ending, StreamReader
+from services.console.exit_code import ExitCode
+from services.console.failure import Failure
+from services.console.terminal import Output
 from shared.errors import TailraceError
 
 __all__ = ("Question", "ask", "tail")

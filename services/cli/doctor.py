@@ -10,10 +10,10 @@ from services.cli.checks.edges import check_edges
 from services.cli.checks.finding import Finding, failed, ok
 from services.cli.checks.providers import check_providers
 from services.cli.checks.redis import check_queue, check_redis
-from services.cli.exit_code import ExitCode
-from services.cli.terminal import Output, is_json, output_console, write_json
+from services.console.exit_code import ExitCode
+from services.console.terminal import Output, is_json, output_console, write_json
 from shared.errors import InvalidConfiguration
-from shared.settings import Settings
+from shared.settings.settings import Settings
 
 __all__ = ("doctor",)
 

@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 import typer
 
-from services.cli.bench.command import bench
-from services.cli.exit_code import ExitCode
-from services.cli.terminal import Output
+from services.bench.command import bench
+from services.console.exit_code import ExitCode
+from services.console.terminal import Output
 
 __all__ = ("app", "main")
 
@@ -50,9 +50,9 @@ def up(
     [cyan]tailrace up --port 9000 --edges 3 --workers 2[/]
     [cyan]TAILRACE_REDIS_URL=redis://10.0.0.5/0 tailrace up --no-model[/]
     """
-    from services.cli.local.stack import Options
-    from services.cli.operation import perform
     from services.cli.up import up as run
+    from services.console.operation import perform
+    from services.local.stack import Options
 
     if port + edges - 1 > 65535:
         raise typer.BadParameter(f"{edges} edges from port {port} on would pass 65535", param_hint="--port")
@@ -77,9 +77,9 @@ def edge(
     [bold]Example[/]
     [cyan]TAILRACE_REDIS_URL=redis://10.0.0.5/0 tailrace edge --host 0.0.0.0 --port 8000[/]
     """
-    from services.cli.operation import run_to_exit_code
     from services.cli.process import edge as run
-    from shared.settings import Settings
+    from services.console.operation import run_to_exit_code
+    from shared.settings.settings import Settings
 
     def command() -> ExitCode:
         said = {"edge_host": host, "edge_port": port}
@@ -100,9 +100,9 @@ def worker() -> None:
     [bold]Example[/]
     [cyan]OPENAI_API_KEY=… TAILRACE_REDIS_URL=redis://10.0.0.5/0 tailrace worker[/]
     """
-    from services.cli.operation import run_to_exit_code
     from services.cli.process import worker as run
-    from shared.settings import Settings
+    from services.console.operation import run_to_exit_code
+    from shared.settings.settings import Settings
 
     raise typer.Exit(run_to_exit_code(lambda: run(Settings.load())))
 
@@ -120,9 +120,9 @@ def model(
     [bold]Example[/]
     [cyan]tailrace model --port 8089[/]  then [cyan]curl http://127.0.0.1:8089/v1/models[/]
     """
-    from services.cli.operation import run_to_exit_code
     from services.cli.process import model as run
-    from shared.settings import Settings
+    from services.console.operation import run_to_exit_code
+    from shared.settings.settings import Settings
 
     raise typer.Exit(run_to_exit_code(lambda: run(Settings.load(), host, port)))
 
@@ -150,7 +150,7 @@ def ask(
     """
     from services.cli.conversation import Question
     from services.cli.conversation import ask as run
-    from services.cli.operation import perform
+    from services.console.operation import perform
 
     raise typer.Exit(perform(run(Question(question, model, system, max_tokens), url, output)))
 
@@ -171,7 +171,7 @@ def tail(
     [cyan]tailrace tail 0b5c… --after 1-345.9f2c01ab --url http://127.0.0.1:8000 --url http://127.0.0.1:8001[/]
     """
     from services.cli.conversation import tail as run
-    from services.cli.operation import perform
+    from services.console.operation import perform
 
     raise typer.Exit(perform(run(stream_id, url, output, after=after)))
 
@@ -191,7 +191,7 @@ def doctor(
     [cyan]tailrace doctor -o json | jq 'select(.status == "failed")'[/]
     """
     from services.cli.doctor import doctor as run
-    from services.cli.operation import perform
+    from services.console.operation import perform
 
     raise typer.Exit(perform(run(url or [], output, load=load)))
 

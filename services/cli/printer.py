@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from services.cli.reader import StreamEvent
-from services.cli.terminal import Output, error_console, is_json, output_console, printable, write_json
+from services.client.stream_reader import StreamEvent
+from services.console.terminal import Output, error_console, is_json, output_console, printable, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console

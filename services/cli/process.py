@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any
 
-from services.cli.exit_code import ExitCode
-from services.cli.failure import Failure
-from shared.settings import Settings
+from services.console.exit_code import ExitCode
+from services.console.failure import Failure
+from shared.settings.settings import Settings
 
 __all__ = ("edge", "model", "worker")
 
@@ -31,8 +31,8 @@ def worker(settings: Settings) -> ExitCode:
 
 def model(settings: Settings, host: str, port: int) -> ExitCode:
     """Serve the built-in model until SIGTERM or SIGINT. Raises `Failure` if it is not installed."""
-    from services.cli.local.model import serve_model
-    from shared.telemetry import configure_logging
+    from services.local.model import serve_model
+    from shared.telemetry.logging import configure_logging
 
     configure_logging(settings, process="model")
     serve_model(host, port)
@@ -42,7 +42,7 @@ def model(settings: Settings, host: str, port: int) -> ExitCode:
 def _run(main: Coroutine[Any, Any, None], settings: Settings, *, process: str) -> None:
     import uvloop
 
-    from shared.telemetry import configure_logging
+    from shared.telemetry.logging import configure_logging
 
     configure_logging(settings, process=process)
     _tame_collector()
@@ -64,11 +64,11 @@ def _tame_collector() -> None:
 async def _edge(settings: Settings) -> None:
     from services.edge.app import create_app
     from services.edge.server import serve
-    from services.worker.dispatcher import ArqDispatcher, open_queue
-    from shared.keys import Keyspace
-    from shared.redis_client import open_client
-    from shared.redis_store import RedisStore
-    from shared.telemetry import process_registry
+    from shared.log.keys import Keyspace
+    from shared.queue.arq import ArqDispatcher, open_queue
+    from shared.store.redis.client import open_client
+    from shared.store.redis.store import RedisStore
+    from shared.telemetry.metrics import process_registry
 
     async with AsyncExitStack() as stack:
         timeout_s = settings.redis_timeout_s
@@ -87,8 +87,8 @@ async def _edge(settings: Settings) -> None:
 
 
 async def _worker(settings: Settings) -> None:
-    from services.worker.runner import run
-    from shared.telemetry import process_registry
+    from services.worker.main import run
+    from shared.telemetry.metrics import process_registry
 
     await _refuse_eviction(settings)
     await run(settings, registry=process_registry())
@@ -98,8 +98,8 @@ async def _refuse_eviction(settings: Settings) -> None:
     """A Redis that evicts loses streams in silence, so nothing runs on it unasked. One that is down may come later."""
     from services.cli.checks.redis import eviction
     from shared.errors import StoreError
-    from shared.redis_client import open_client
-    from shared.redis_errors import mapping
+    from shared.store.redis.client import open_client
+    from shared.store.redis.errors import mapping
 
     client = open_client(settings.redis_url, timeout_s=settings.redis_timeout_s)
     try:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.cli.announcement import announce
-from services.cli.exit_code import ExitCode
-from services.cli.failure import Failure
-from services.cli.local.folder import Folder
-from services.cli.local.forwarder import Forwarder
-from services.cli.local.stack import Options, Stack, check_ports, choose_redis, plan
-from services.cli.local.supervisor import Supervisor
-from services.cli.reader import Ending, StreamReader
-from services.cli.terminal import error_console
-from shared.settings import Settings
+from services.client.stream_reader import Ending, StreamReader
+from services.console.exit_code import ExitCode
+from services.console.failure import Failure
+from services.console.terminal import error_console
+from services.local.folder import Folder
+from services.local.forwarder import Forwarder
+from services.local.stack import Options, Stack, check_ports, choose_redis, plan
+from services.local.supervisor import Supervisor
+from shared.settings.settings import Settings
 
 __all__ = ("up",)
 

@@ -4,8 +4,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from services.cli.exit_code import ExitCode
-from services.cli.terminal import Output, is_json, write_json
+from services.console.exit_code import ExitCode
+from services.console.terminal import Output, is_json, write_json
 
 __all__ = ("print_version", "versions")
 
@@ -38,7 +38,7 @@ def print_version(output: Output) -> ExitCode:
     if is_json(output):
         write_json(found)
         return ExitCode.OK
-    from services.cli.terminal import output_console
+    from services.console.terminal import output_console
 
     for name, number in sorted(found.items(), key=lambda pair: pair[0] != "tailrace"):
         output_console().print(f"{name} {number}", markup=False)

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.edge import operations, pages, problems, routes
-from services.edge.hub import Hub
+from services.edge.api import operations, problems, routes
+from services.edge.delivery.hub import Hub
+from services.edge.delivery.tail import Tail
+from services.edge.pages import chat as pages
 from services.edge.streams import Streams
-from services.edge.tail import Tail
-from shared.dispatch import Dispatcher
-from shared.settings import Settings
-from shared.store import Store
-from shared.telemetry import Metrics
+from shared.queue.dispatcher import Dispatcher
+from shared.settings.settings import Settings
+from shared.store.store import Store
+from shared.telemetry.metrics import Metrics
 
 __all__ = ("create_app",)
 

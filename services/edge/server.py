@@ -10,9 +10,9 @@ from collections.abc import Generator
 import uvicorn
 from fastapi import FastAPI
 
-from services.edge.lane import EventsLane
-from services.edge.protocol import StreamProtocol
-from shared.settings import Settings
+from services.edge.api.fast_path import EventsFastPath
+from services.edge.carriers.uvicorn_protocol import StreamProtocol
+from shared.settings.settings import Settings
 
 __all__ = ("EdgeServer", "listening_socket", "serve")
 
@@ -63,7 +63,7 @@ class EdgeServer(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
-                EventsLane(app),
+                EventsFastPath(app),
                 http=StreamProtocol,
                 proxy_headers=False,  # whoever the peer is, nothing here depends on it
                 loop="uvloop",

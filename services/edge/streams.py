@@ -11,18 +11,15 @@ from typing import Any, Final
 import orjson
 from prometheus_client import Counter
 
-from services.edge.admission import Admission
-from services.edge.caller import Caller
-from services.edge.feed import Feed
-from services.edge.hub import Hub
-from services.edge.memory_state import memory_state
-from services.edge.reader import FIRST_PAGE_EVENTS, Reader
-from services.edge.resume import Deliver, Gap, Step, UpToDate, Vanished, at_end, step
-from services.edge.schemas import CreateStream
-from services.edge.state import StateResponse, described, turns_for_states
-from services.edge.turns import Turns
-from services.edge.wire import Wire
-from shared.dispatch import Dispatcher
+from services.edge.access.admission import Admission
+from services.edge.access.byte_limiter import ByteLimiter
+from services.edge.access.caller import Caller
+from services.edge.api.schemas import CreateStream
+from services.edge.api.state import StateResponse, described, limiter_for_states, memory_state
+from services.edge.delivery.feed import Feed
+from services.edge.delivery.hub import Hub
+from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Reader
+from services.edge.wires.wire import Wire
 from shared.errors import (
     Draining,
     IdempotencyConflict,
@@ -35,12 +32,17 @@ from shared.errors import (
     UnknownModel,
     UnknownStream,
 )
-from shared.keys import derived_id, is_stream_id, new_id
-from shared.lineage import Reset
-from shared.position import NONCE_CHARS, START, EventId
-from shared.settings import Settings
-from shared.store import CancelReply, Created, CreateReply, Exists, Gone, Listing, Meta, NewStream, Snapshot, Store
-from shared.telemetry import ResumeOutcome
+from shared.log.keys import derived_id, is_stream_id, new_id
+from shared.log.lineage import Reset
+from shared.log.position import NONCE_CHARS, START, EventId
+from shared.queue.dispatcher import Dispatcher
+from shared.settings.settings import Settings
+from shared.store.calls import NewStream
+from shared.store.replies import CancelReply, Created, CreateReply, Exists, Gone
+from shared.store.resume import Deliver, Gap, Step, UpToDate, Vanished, at_end, step
+from shared.store.state import Listing, Meta, Snapshot
+from shared.store.store import Store
+from shared.telemetry.metrics import ResumeOutcome
 
 __all__ = ("NOW", "RESUME_OUTCOMES", "CreatedStream", "Streams")
 
@@ -80,8 +82,8 @@ class Streams:
         self._hub = hub
         self._settings = settings
         self._admission = Admission(store, settings)
-        self._turns = Turns(round(settings.max_total_bytes * _TURNS_SHARE))
-        self._state_turns = turns_for_states(settings)
+        self._limiter = ByteLimiter(round(settings.max_total_bytes * _TURNS_SHARE))
+        self._state_limiter = limiter_for_states(settings)
         self._resumes: dict[ResumeOutcome, Counter] = {}
         self._secret: bytes | None = None
         self.is_draining = False
@@ -140,7 +142,7 @@ class Streams:
     async def _create(self, new: NewStream) -> CreateReply:
         """Create a stream if there is memory for it."""
         try:
-            async with self._turns.taken(len(new.request)), self._admitted(new):
+            async with self._limiter.taken(len(new.request)), self._admitted(new):
                 return await self._store.create(new, self._settings.retention)
         except (MemoryPressure, StoreFull) as refusal:
             self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
@@ -173,7 +175,7 @@ class Streams:
             self._store,
             stream_id,
             size_bytes=meta.tail - meta.trimmed,
-            turns=self._state_turns,
+            limiter=self._state_limiter,
             send_timeout_s=self._settings.send_timeout_s,
         )
 

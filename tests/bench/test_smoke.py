@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.bench.agents.floor import floor_program
-from services.cli.bench.command import SCENARIOS
-from services.cli.bench.latency import Latencies
-from services.cli.bench.mark import MARK, TEXT_BYTES, marked, newest_ns
-from services.cli.bench.options import TINY
-from services.cli.bench.plot import Line, drawn, plots_of
-from services.cli.bench.report import markdown, number
-from services.cli.bench.result import Result, Row, at_least, at_most
-from services.cli.bench.session import run_scenario
+from services.bench.agents.floor import floor_program
+from services.bench.catalogue import SCENARIOS
+from services.bench.latency import Latencies
+from services.bench.mark import MARK, TEXT_BYTES, marked, newest_ns
+from services.bench.options import TINY
+from services.bench.plot import Line, drawn, plots_of
+from services.bench.report import markdown, number
+from services.bench.result import Result, Row, at_least, at_most
+from services.bench.session import run_scenario
 
 __all__ = ()
 

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
+from shared.log.keys import Keyspace
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
 from tests.conftest import missing, own_keyspace, remove_keys
 from tests.support.nginx import NginxMissing, NginxServer, running_nginx
 from tests.support.stack import Stack, running_stack

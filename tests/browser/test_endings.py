@@ -3,9 +3,10 @@
 import pytest
 from playwright.async_api import BrowserContext
 
-from shared.events import done
-from shared.redis_store import RedisStore
-from shared.store import Compact, Compacted, Retention
+from shared.log.events import done
+from shared.store.calls import Compact, Retention
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Compacted
 from tests.browser.tab import Tab
 from tests.support.proxy import Proxy
 from tests.support.script import Fault, Script, expected_text

@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.async_api import BrowserContext
 
-from shared.redis_store import RedisStore
+from shared.store.redis.store import RedisStore
 from tests.browser.tab import Tab
 from tests.support.script import Script, expected
 from tests.support.stack import Stack

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext
 
-from services.cli.failure import Failure
-from services.cli.local.model import MODEL_NAME, find_weights
+from services.console.failure import Failure
+from services.local.model import MODEL_NAME, find_weights
 from tests.browser.tab import Tab
 from tests.conftest import missing, own_keyspace, remove_keys
 from tests.support.edge import EdgeProcess, running_edge

@@ -5,8 +5,8 @@ import json
 import pytest
 from playwright.async_api import Browser
 
-from shared import events
-from shared.redis_store import RedisStore
+from shared.log import events
+from shared.store.redis.store import RedisStore
 from tests.browser.tab import Tab
 from tests.support.stack import Stack
 from tests.support.streams import append, begin, texts

@@ -13,11 +13,11 @@ from typing import Any, Final, Self
 import orjson
 
 from shared.errors import StoreError
-from shared.keys import Keyspace
-from shared.position import START
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Meta
+from shared.log.keys import Keyspace
+from shared.log.position import START
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.state import Meta
 from tests.chaos.door import Door, NginxDoor
 from tests.chaos.member import EdgeMember, Member
 from tests.chaos.skewed import SkewedWorker

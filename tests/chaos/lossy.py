@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Final, cast
 
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
+from shared.log.keys import Keyspace
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.fault import Scene, lasting
 from tests.chaos.member import DirectEdge, DirectMember

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import orjson
 
-from services.cli.bench.usage import machine
+from services.bench.usage import machine
 from tests.chaos.run import Verdict
 
 __all__ = (

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Final, cast
 
-from shared.keys import Keyspace, bucket_of
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
+from shared.log.keys import Keyspace, bucket_of
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.fault import Scene, lasting
 from tests.chaos.member import DirectEdge, DirectMember

@@ -12,8 +12,8 @@ from math import inf
 import pytest
 import pytest_asyncio
 
-from shared.keys import Keyspace
-from shared.settings import Settings
+from shared.log.keys import Keyspace
+from shared.settings.settings import Settings
 from tests.chaos.checker import NO_LIMITS, Limits
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults.edges import DrainEdge, KillEdge

@@ -1,6 +1,6 @@
 """A message put together from events, in a form in which two copies can be compared whatever they were cut into.
 
-Written anew rather than taken from `shared/content.py`: the checker must not make the mistakes of what it checks.
+Written anew rather than taken from `shared/log/message.py`: the checker must not make the mistakes of what it checks.
 Scripts make one tool call at a time, so the pieces of a call are never interleaved with those of another.
 """
 

@@ -170,7 +170,7 @@ async def test_everything_else_is_told_apart(tmp_path: Path) -> None:
 async def test_wrong_usage_is_exit_code_2(tmp_path: Path, arguments: list[str]) -> None:
     said = await say(*arguments, cwd=tmp_path)
     assert said.code == 2
-    assert "Usage: " in said.err
+    assert "ByteSums: " in said.err
 
 
 @pytest.mark.parametrize(

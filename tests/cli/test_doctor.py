@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from services.cli.checks.redis import eviction, memory, persistence, skew, strain, version
-from shared.redis_library import Library
-from shared.settings import Settings
-from shared.store import Usage
+from shared.settings.settings import Settings
+from shared.store.redis.library import Library
+from shared.store.state import ByteSums
 from tests.cli.command import Said, say
 from tests.cli.fake_edge import error, fake_edge
 from tests.conftest import missing
@@ -229,7 +229,7 @@ def test_a_limit_that_is_near_is_told(
         max_total_bytes=1000 * 2**20, max_tenant_bytes=100 * 2**20, max_stream_bytes=50 * 2**20
     )
     info = {"used_memory": used * 2**20, "maxmemory": maxmemory * 2**20}
-    usage = Usage(bytes=held * 2**20, largest=largest * 2**20)
+    usage = ByteSums(bytes=held * 2**20, largest=largest * 2**20)
     found = strain(info, usage, {"greedy": tenant * 2**20, "modest": 1}, settings=settings)
     assert (found is None) == (words is None)
     if found is not None:

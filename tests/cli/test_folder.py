@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.failure import Failure
-from services.cli.local.folder import Folder
+from services.console.failure import Failure
+from services.local.folder import Folder
 
 __all__ = ()
 

@@ -6,7 +6,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.local.forwarder import Forwarder, LineSplitter
+from services.local.forwarder import Forwarder, LineSplitter
 
 __all__ = ()
 

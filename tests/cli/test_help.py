@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from services.cli.exit_code import ExitCode
 from services.cli.main import app
+from services.console.exit_code import ExitCode
 from tests.cli.command import say
 
 __all__ = ()
@@ -26,7 +26,7 @@ SLOW_MODULES = ("aiohttp", "arq", "fastapi", "orjson", "prometheus_client", "pyd
 async def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     said = await say(command, "--help", cwd=tmp_path)
     assert said.code == 0
-    assert f"Usage: tailrace {command}" in said.out
+    assert f"ByteSums: tailrace {command}" in said.out
     if command != "version":
         assert "Example" in said.out
         assert said.out.count(f"tailrace {command}") >= 1

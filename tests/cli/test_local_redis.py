@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exit_code import ExitCode
-from services.cli.failure import Failure
-from services.cli.local.folder import Folder
-from services.cli.local.forwarder import Forwarder
-from services.cli.local.port import free_port, is_free
-from services.cli.local.redis import Server, answers, find_server, redis_program
-from services.cli.local.supervisor import Supervisor
-from shared.redis_client import open_client
+from services.console.exit_code import ExitCode
+from services.console.failure import Failure
+from services.local.folder import Folder
+from services.local.forwarder import Forwarder
+from services.local.port import free_port, is_free
+from services.local.redis import Server, answers, find_server, redis_program
+from services.local.supervisor import Supervisor
+from shared.store.redis.client import open_client
 from tests.conftest import missing
 from tests.support.redis_server import KINDS, ServerKind, ServerMissing, server_binary
 
@@ -65,7 +65,7 @@ def test_else_the_bundled_valkey_is_taken(path: Path, said: str | None) -> None:
 
 def test_without_any_the_ways_out_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server_on_path(path, "Redis server v=6.2.14 sha=0")
-    monkeypatch.setattr("services.cli.local.redis.find_spec", lambda _: None)
+    monkeypatch.setattr("services.local.redis.find_spec", lambda _: None)
     with pytest.raises(Failure, match=r"only Redis 6\.2\.14") as failure:
         find_server()
     assert "TAILRACE_REDIS_URL" in failure.value.hint

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.cli.failure import Failure
-from services.cli.local.model import find_weights
-from services.cli.local.port import free_port
+from services.console.failure import Failure
+from services.local.model import find_weights
+from services.local.port import free_port
 from tests.cli.command import Command, running, say
 from tests.conftest import missing
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.local.port import free_port
-from services.cli.local.readiness import is_ok
+from services.local.port import free_port
+from services.local.readiness import is_ok
 from tests.cli.command import Command, running, say
 from tests.conftest import missing
 from tests.support.redis_server import ServerMissing, running_redis

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.edges import Patience
-from services.cli.failure import Failure
-from services.cli.reader import Refused, StreamEvent, StreamReader
+from services.client.edges import Patience
+from services.client.stream_reader import Refused, StreamEvent, StreamReader
+from services.console.failure import Failure
 from tests.cli.fake_edge import ID, NONCE, Fault, error, fake_edge, story
 from tests.support.waiting import eventually
 

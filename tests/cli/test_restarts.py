@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.local.restarts import RestartBudget
+from services.local.restarts import RestartBudget
 
 __all__ = ()
 

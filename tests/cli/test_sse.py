@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.failure import Failure
-from services.cli.sse import MAX_LINE_BYTES, Frame, SseDecoder
+from services.client.sse import MAX_LINE_BYTES, Frame, SseDecoder
+from services.console.failure import Failure
 
 __all__ = ()
 

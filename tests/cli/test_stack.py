@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.failure import Failure
-from services.cli.local.configuration import child_environment, names_model, with_local_provider
-from services.cli.local.folder import Folder
-from services.cli.local.model import PREFERRED_PORT
-from services.cli.local.stack import LocalRedis, Options, Stack, check_ports, choose_redis, plan, without_password
+from services.console.failure import Failure
+from services.local.configuration import child_environment, names_model, with_local_provider
+from services.local.folder import Folder
+from services.local.model import PREFERRED_PORT
+from services.local.stack import LocalRedis, Options, Stack, check_ports, choose_redis, plan, without_password
 from shared.errors import InvalidConfiguration
-from shared.settings import ProviderSettings, Settings
+from shared.settings.providers import ProviderSettings
+from shared.settings.settings import Settings
 
 __all__ = ()
 
@@ -33,7 +34,7 @@ async def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 @pytest.fixture
 def without_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.cli.local.model.find_spec", lambda _: None)
+    monkeypatch.setattr("services.local.model.find_spec", lambda _: None)
 
 
 def planned(folder: Folder, settings: Settings, options: Options | None = None) -> Stack:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.exit_code import ExitCode
-from services.cli.failure import Failure
-from services.cli.local.child import Child
-from services.cli.local.forwarder import Forwarder
-from services.cli.local.program import Program
-from services.cli.local.supervisor import Supervisor
+from services.console.exit_code import ExitCode
+from services.console.failure import Failure
+from services.local.child import Child
+from services.local.forwarder import Forwarder
+from services.local.program import Program
+from services.local.supervisor import Supervisor
 from tests.support.waiting import eventually
 
 __all__ = ()
@@ -195,7 +195,7 @@ async def test_cancelled_it_leaves_nothing_running(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
 async def test_children_of_a_killed_supervisor_end(tmp_path: Path) -> None:
     source = (
-        "import subprocess, sys\nfrom services.cli.local.leash import leashed\n"
+        "import subprocess, sys\nfrom services.local.leash import leashed\n"
         "child = subprocess.Popen(leashed([sys.executable, '-c', 'import time; time.sleep(600)']))\n"
         "print(child.pid, flush=True)\nchild.wait()\n"
     )

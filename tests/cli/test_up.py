@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from services.cli.failure import Failure
-from services.cli.local.model import find_weights
-from services.cli.local.port import is_free
+from services.console.failure import Failure
+from services.local.model import find_weights
+from services.local.port import is_free
 from tests.cli.command import Command, Said, running, say
 from tests.conftest import missing
 from tests.support.provider import scripted_provider

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Store
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.store import Store
 from tests.conftest import missing, own_keyspace
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import ServerMissing

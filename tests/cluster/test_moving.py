@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytest
 
 from shared.errors import StoreBusy, StoreUnavailable
-from shared.keys import bucket_of
-from shared.position import START, Position
-from shared.redis_client import open_client
-from shared.redis_library import Library
-from shared.redis_store import RedisStore
-from shared.store import Append, Appended, Held
+from shared.log.keys import bucket_of
+from shared.log.position import START, Position
+from shared.store.calls import Append
+from shared.store.redis.client import open_client
+from shared.store.redis.library import Library
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, Held
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 from tests.support.streams import RETENTION, append, begin, claim, end, log, nonce, texts, write

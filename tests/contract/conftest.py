@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
 from tests.conftest import own_keyspace, own_server, remove_keys
 from tests.support.redis_server import KINDS, ServerKind
 

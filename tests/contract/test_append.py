@@ -5,13 +5,16 @@ from typing import Any, cast
 
 import pytest
 
-from shared import events
 from shared.errors import StoreMisused
-from shared.events import Event
-from shared.footprint import share_bytes
-from shared.position import Position
-from shared.redis_store import RedisStore
-from shared.store import Append, Appended, Claimed, Closed, Ended, Fenced, Gone, Meta, Store, TailMismatch
+from shared.log import events
+from shared.log.events import Event
+from shared.log.position import Position
+from shared.store.accounting import share_bytes
+from shared.store.calls import Append
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, Claimed, Closed, Ended, Fenced, Gone, TailMismatch
+from shared.store.state import Meta
+from shared.store.store import Store
 from tests.support.streams import (
     OVER_MS,
     REQUEST,

@@ -4,21 +4,13 @@ import asyncio
 
 import pytest
 
-from shared import events
-from shared.events import LogEntry
-from shared.lineage import Fence
-from shared.position import Position
-from shared.store import (
-    Beat,
-    Claim,
-    Claimed,
-    Closed,
-    Exhausted,
-    Fenced,
-    Gone,
-    Held,
-    Store,
-)
+from shared.log import events
+from shared.log.events import LogEntry
+from shared.log.lineage import Fence
+from shared.log.position import Position
+from shared.store.calls import Beat, Claim
+from shared.store.replies import Claimed, Closed, Exhausted, Fenced, Gone, Held
+from shared.store.store import Store
 from tests.support.streams import (
     OVER_MS,
     REQUEST,

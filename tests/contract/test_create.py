@@ -2,8 +2,9 @@
 
 import time
 
-from shared.keys import derived_id
-from shared.store import Created, Exists, Gone, Store
+from shared.log.keys import derived_id
+from shared.store.replies import Created, Exists, Gone
+from shared.store.store import Store
 from tests.support.streams import RETENTION, TENANT, begin, create, end, new_stream, write
 
 __all__ = ()

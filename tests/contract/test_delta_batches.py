@@ -8,13 +8,15 @@ from typing import Any, cast
 
 import pytest
 
-from shared import events
 from shared.errors import StoreError, StoreFull, StoreReadOnly
-from shared.events import Event
-from shared.memory_store import MemoryStore
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Append, Appended, AppendReply, Claim, Retention, Store
+from shared.log import events
+from shared.log.events import Event
+from shared.store.calls import Append, Claim, Retention
+from shared.store.memory.store import MemoryStore
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, AppendReply
+from shared.store.store import Store
 from tests.conftest import own_keyspace, remove_keys
 from tests.support.streams import OVER_MS, RETENTION, append, begin, log, new_stream, nonce, texts
 

@@ -15,12 +15,13 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.errors import StoreError, StoreReadOnly
-from shared.events import LogEntry
-from shared.position import START
-from shared.redis_cancels import RedisCancelListener
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Snapshot, Store
+from shared.log.events import LogEntry
+from shared.log.position import START
+from shared.store.redis.cancels import RedisCancelListener
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.state import Snapshot
+from shared.store.store import Store
 from tests.conftest import own_keyspace, own_server
 from tests.support.proxy import Proxy, proxied
 from tests.support.redis_server import RedisServer, ServerKind, free_port

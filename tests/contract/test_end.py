@@ -5,23 +5,12 @@ import time
 
 import pytest
 
-from shared import events
 from shared.errors import StoreMisused
-from shared.lineage import Fence
-from shared.store import (
-    Cancelling,
-    CancelReply,
-    Closed,
-    Deleted,
-    Ended,
-    Fenced,
-    FinishReply,
-    Gone,
-    Held,
-    Stale,
-    Store,
-    Tombstone,
-)
+from shared.log import events
+from shared.log.lineage import Fence
+from shared.store.replies import Cancelling, CancelReply, Closed, Deleted, Ended, Fenced, FinishReply, Gone, Held, Stale
+from shared.store.state import Tombstone
+from shared.store.store import Store
 from tests.support.streams import (
     OVER_MS,
     RETENTION,

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from typing import Any, cast
 
-from shared.position import START
-from shared.redis_store import RedisStore
-from shared.store import Beat, Beating, Claimed, Created, Gone, Retention, Store, Tombstone
+from shared.log.position import START
+from shared.store.calls import Beat, Retention
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Beating, Claimed, Created, Gone
+from shared.store.state import Tombstone
+from shared.store.store import Store
 from tests.support.streams import (
     OVER_MS,
     RETENTION,

@@ -2,7 +2,9 @@
 
 import pytest
 
-from shared.store import Beat, Beating, Claimed, Closed, Fenced, Gone, Held, Store
+from shared.store.calls import Beat
+from shared.store.replies import Beating, Claimed, Closed, Fenced, Gone, Held
+from shared.store.store import Store
 from tests.support.streams import OVER_MS, REQUEST, RETENTION, begin, claim, create, end, nonce
 
 __all__ = ()

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from services.worker.attempt import answered
-from shared import events
-from shared.redis_store import RedisStore
-from shared.store import Append, Compact, Compacted, CompactReply, Live
+from services.worker.attempts.attempt import answered
+from shared.log import events
+from shared.store.calls import Append, Compact
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Compacted, CompactReply, Live
 from tests.support.streams import RETENTION, append, begin, claim, create, end, nonce, write
 from tests.support.waiting import eventually
 

@@ -6,11 +6,13 @@ from typing import Any, Final, cast
 
 import pytest
 
-from shared import events
-from shared.memory_store import MemoryStore
-from shared.position import START
-from shared.redis_store import RedisStore
-from shared.store import Beat, Compact, Compacted, Gone, Store
+from shared.log import events
+from shared.log.position import START
+from shared.store.calls import Beat, Compact
+from shared.store.memory.store import MemoryStore
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Compacted, Gone
+from shared.store.store import Store
 from tests.support.streams import RETENTION, append, begin, claim, create, nonce, texts, write
 from tests.support.waiting import eventually
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from shared.events import KINDS
-from shared.keys import Keyspace
-from shared.redis_library import FUNCTIONS
+from shared.log.events import KINDS
+from shared.log.keys import Keyspace
+from shared.store.redis.library import FUNCTIONS
 
 __all__ = ()
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "shared" / "PROTOCOL.md").read_text("utf-8")
 CLAUSE = re.compile(r"^\*\*P-(\d+)\.(\d+)\*\* ", re.MULTILINE)
-TEST = re.compile(r"`([a-z]+/\w+\.py)::(test_\w+)`")
+TEST = re.compile(r"`([a-z]+(?:/\w+)+\.py)::(test_\w+)`")
 ANSWER = re.compile(r"\b[A-Z_]{2,}\b")
 
 
@@ -83,7 +83,7 @@ def test_the_keys_of_a_function_are_in_the_order_of_the_protocol() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_function_answers_as_the_protocol_says(function: str) -> None:
-    source = (ROOT / "shared" / "lua" / f"{function}.lua").read_text("utf-8")
+    source = (ROOT / "shared" / "store" / "redis" / "lua" / f"{function}.lua").read_text("utf-8")
     header = " ".join(takewhile(lambda line: line.startswith("--"), source.splitlines()))
     answers = header.partition("-- Answers")[2].partition("Keeps:")[0]
     row = re.search(rf"^\| `{function}` \|.*\|(.*)\|$", PROTOCOL, re.MULTILINE)

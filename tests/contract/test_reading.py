@@ -3,10 +3,10 @@
 import pytest
 
 from shared.errors import InvalidCursor
-from shared.events import LogEntry
-from shared.keys import new_id
-from shared.position import START, Position
-from shared.store import Store
+from shared.log.events import LogEntry
+from shared.log.keys import new_id
+from shared.log.position import START, Position
+from shared.store.store import Store
 from tests.support.streams import ALL, OVER_MS, RETENTION, TENANT, begin, claim, create, end, log, nonce, write
 
 __all__ = ()

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from shared.cluster_line import Line
 from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
-from shared.position import START, Position
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Append, Appended, Beat, TailMismatch
+from shared.log.position import START, Position
+from shared.store.calls import Append, Beat
+from shared.store.redis.client import open_client
+from shared.store.redis.cluster.connection import NodeConnection
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, TailMismatch
 from tests.conftest import own_keyspace, own_server
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import RedisServer, ServerKind, free_port
@@ -129,7 +130,7 @@ async def test_a_tail_that_does_not_answer_in_time(stack: AsyncExitStack, server
 async def test_a_line_that_does_not_answer_in_time(stack: AsyncExitStack, server: RedisServer) -> None:
     """In a cluster a tail has lines to the nodes; the deadline is the same."""
     store = open_store(stack, server.url, timeout_s=0.2)
-    line = Line(("127.0.0.1", server.port), store.client)
+    line = NodeConnection(("127.0.0.1", server.port), store.client)
     stack.push_async_callback(line.aclose)
     await line.open()
     await command(store, "CLIENT", "PAUSE", 600, "ALL")

@@ -2,10 +2,11 @@
 
 import pytest
 
-from shared import events
 from shared.errors import StoreFull
-from shared.redis_store import RedisStore
-from shared.store import Append, Beat, Beating, Cancelling, Deleted, Ended
+from shared.log import events
+from shared.store.calls import Append, Beat
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Beating, Cancelling, Deleted, Ended
 from tests.support.streams import OVER_MS, RETENTION, begin, claim, create, log, new_stream, nonce, texts, write
 
 __all__ = ()

@@ -9,11 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.errors import StoreError, StoreUnavailable
-from shared.position import START, Position
-from shared.redis_client import open_client
-from shared.redis_library import FUNCTIONS, Library
-from shared.redis_store import RedisStore
-from shared.store import Append, Appended, Gone
+from shared.log.position import START, Position
+from shared.store.calls import Append
+from shared.store.redis.client import open_client
+from shared.store.redis.library import FUNCTIONS, Library
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, Gone
 from tests.conftest import own_keyspace, own_server
 from tests.support.redis_server import ServerKind
 from tests.support.sentinel import sentinel_of

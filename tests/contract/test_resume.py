@@ -4,13 +4,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.edge.resume import Deliver, Step, UpToDate, at_end, step
-from shared import events
-from shared.events import DELTA_KINDS, Event, LogEntry
-from shared.lineage import Reset
-from shared.position import START, EventId, Position
-from shared.slicing import InsideCharacter, after
-from shared.store import Store
+from shared.log import events
+from shared.log.events import DELTA_KINDS, Event, LogEntry
+from shared.log.lineage import Reset
+from shared.log.position import START, EventId, Position
+from shared.log.slicing import InsideCharacter, after
+from shared.store.resume import Deliver, Step, UpToDate, at_end, step
+from shared.store.store import Store
 from tests.support.streams import ALL, OVER_MS, begin, claim, create, end, nonce, write
 
 __all__ = ()
@@ -29,7 +29,7 @@ def at(attempt: int, offset: int, *, number: int | None = None) -> EventId:
 async def delivered(store: Store, stream_id: str, cursor: EventId) -> bytes:
     told = await step_at(store, stream_id, cursor)
     assert isinstance(told, Deliver), told
-    return b"".join(entry.event.value for entry in told.batch.entries)
+    return b"".join(entry.event.value for entry in told.entries)
 
 
 async def test_a_reader_gets_what_follows_its_cursor(any_store: Store) -> None:

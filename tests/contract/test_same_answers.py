@@ -13,15 +13,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from shared import events
 from shared.errors import StoreError
-from shared.events import Event, LogEntry
-from shared.keys import Keyspace
-from shared.memory_store import MemoryStore
-from shared.position import START, Position
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Append, Beat, Claim, Compact, Eviction, Retention, Store
+from shared.log import events
+from shared.log.events import Event, LogEntry
+from shared.log.keys import Keyspace
+from shared.log.position import START, Position
+from shared.store.calls import Append, Beat, Claim, Compact, Eviction, Retention
+from shared.store.memory.store import MemoryStore
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.store import Store
 from tests.conftest import own_keyspace, remove_keys
 from tests.support.redis_server import KINDS, ServerKind
 from tests.support.streams import ALL, OVER_MS, new_stream, nonce

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from shared.events import LogEntry
-from shared.position import START, Position
-from shared.store import Store, Tailer
+from shared.log.events import LogEntry
+from shared.log.position import START, Position
+from shared.store.store import Store, Tailer
 from tests.support.streams import OVER_MS, RETENTION, append, begin, claim, create, end, texts, write
 from tests.support.waiting import eventually
 

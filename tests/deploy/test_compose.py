@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from shared.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from shared.settings.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 from tests.deploy.command_line import parsed
 from tests.deploy.dockerfile import Dockerfile
 from tests.support.nginx import DEPLOY

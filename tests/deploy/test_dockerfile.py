@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from shared.settings.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 from tests.deploy.command_line import parsed
 from tests.deploy.dockerfile import Dockerfile
 from tests.support.nginx import DEPLOY

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from shared.settings import Settings
+from shared.settings.settings import Settings
 from tests.conftest import missing
 from tests.deploy.small_edge import SmallEdge
 from tests.support.nginx import DEPLOY, NginxMissing, NginxServer, running_nginx

@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from shared.keys import Keyspace
-from shared.redis_store import RedisStore
-from shared.settings import CONFIG_VARIABLE
+from shared.log.keys import Keyspace
+from shared.settings.settings import CONFIG_VARIABLE
+from shared.store.redis.store import RedisStore
 from tests.conftest import missing
 from tests.support.nginx import NginxMissing, NginxServer, running_nginx
 from tests.support.redis_server import free_port

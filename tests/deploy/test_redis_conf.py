@@ -4,8 +4,8 @@ from typing import get_args
 
 import pytest
 
-from shared.redis_client import open_client
-from shared.settings import Settings
+from shared.settings.settings import Settings
+from shared.store.redis.client import open_client
 from tests.conftest import missing
 from tests.support.nginx import DEPLOY
 from tests.support.redis_server import ServerKind, ServerMissing, running_redis

@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the descriptions in `shared/settings.py`: `python -m tests.docs.settings_page`."""
+"""docs/settings.md, made from the descriptions of the settings: `python -m tests.docs.settings_page`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from shared.settings import ENVIRONMENT_PREFIX, ProviderSettings, Settings
+from shared.settings.providers import ProviderSettings
+from shared.settings.settings import ENVIRONMENT_PREFIX, Settings
 
 __all__ = ("PAGE", "settings_page")
 
@@ -27,7 +28,7 @@ _SECTIONS = {
 _INTRODUCTION = """\
 # Settings
 
-<!-- Made by `python -m tests.docs.settings_page` from shared/settings.py; a test fails when the two differ. -->
+<!-- Made by `python -m tests.docs.settings_page` from shared/settings/; a test fails when the two differ. -->
 
 Every process reads the same settings: from environment variables (`TAILRACE_` and the name in capitals), else from the
 file that `TAILRACE_CONFIG` names (default `./tailrace.toml`, which may be absent), else the default. An unknown setting

@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from services.cli.failure import Failure
+from services.console.failure import Failure
 from shared.errors import ProviderError, TailraceError
-from shared.lineage import ResetReason
+from shared.log.lineage import ResetReason
 
 __all__ = ()
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.edge.wire import NDJSON, SSE
-from shared.keys import Keyspace
+from services.edge.wires.ndjson import NDJSON
+from services.edge.wires.sse import SSE
+from shared.log.keys import Keyspace
 from tests.support.redis_server import free_port
 from tests.support.script import Script
 from tests.support.stack import MODEL, Stack, running_stack

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import redis
 
-from shared import events
-from shared.events import delta
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Append, Appended, Claim, Claimed, Created, Deleted, NewStream, Retention
+from shared.log import events
+from shared.log.events import delta
+from shared.log.keys import Keyspace
+from shared.store.calls import Append, Claim, NewStream, Retention
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, Claimed, Created, Deleted
 from tests.conftest import own_server
 from tests.support.redis_server import RedisServer
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared.settings import ProviderSettings, Settings
+from shared.settings.providers import ProviderSettings
+from shared.settings.settings import Settings
 from tests.docs.settings_page import PAGE, settings_page
 
 __all__ = ()

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
+from shared.log.keys import Keyspace
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
 from tests.conftest import own_keyspace, remove_keys
 from tests.support.stack import Stack, running_stack
 

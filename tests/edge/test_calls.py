@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.redis_store import RedisStore
+from shared.store.redis.store import RedisStore
 from tests.support.calls import ask, call, cancel, state
 from tests.support.script import Fault, Script, expected
 from tests.support.sse_client import NDJSON, SSE, History, follow, opened

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import pytest
 
-from shared import events
-from shared.events import Event
-from shared.redis_store import RedisStore
+from shared.log import events
+from shared.log.events import Event
+from shared.store.redis.store import RedisStore
 from tests.support.calls import call
 from tests.support.sse_client import NDJSON, SSE, History, Item, opened
 from tests.support.stack import Stack

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from shared import events
 from shared.errors import StoreError
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Compact, Compacted
+from shared.log import events
+from shared.log.keys import Keyspace
+from shared.store.calls import Compact
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Compacted
 from tests.conftest import missing
 from tests.support.calls import call, edge_readers
 from tests.support.edge import EdgeProcess, running_edge

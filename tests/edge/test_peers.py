@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.redis_store import RedisStore
+from shared.store.redis.store import RedisStore
 from tests.conftest import missing
 from tests.support.edge import EdgeProcess, running_edge
 from tests.support.namespace import Namespace, NamespaceMissing

@@ -11,22 +11,24 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
-from services.edge.caller import Caller
-from services.edge.hub import Hub
-from services.edge.outlet import Disconnected, Headers
-from services.edge.protocol import DirectSocket
-from services.edge.reader import Reader
+from services.edge.access.caller import Caller
+from services.edge.carriers.carrier import Disconnected, Headers
+from services.edge.carriers.uvicorn_protocol import DirectSocket
+from services.edge.delivery.hub import Hub
+from services.edge.delivery.reader import Reader
+from services.edge.delivery.tail import Tail
 from services.edge.streams import Streams
-from services.edge.tail import Tail
-from services.edge.wire import SSE
-from shared import events
+from services.edge.wires.sse import SSE
 from shared.errors import StoreUnavailable, StreamDeleted, UnknownStream
-from shared.events import LogEntry
-from shared.memory_store import MemoryStore
-from shared.position import START, EventId, Position
-from shared.settings import Settings
-from shared.store import Compact, Snapshot, Tailer
-from shared.telemetry import Metrics
+from shared.log import events
+from shared.log.events import LogEntry
+from shared.log.position import START, EventId, Position
+from shared.settings.settings import Settings
+from shared.store.calls import Compact
+from shared.store.memory.store import MemoryStore
+from shared.store.state import Snapshot
+from shared.store.store import Tailer
+from shared.telemetry.metrics import Metrics
 from tests.support.sse_client import History, Item, SseParser
 from tests.support.streams import ALL, RETENTION, TENANT, append, begin, claim, nonce, texts, write
 from tests.support.waiting import eventually
@@ -37,7 +39,7 @@ BEGINNING = EventId(START, None)
 
 
 class Page:
-    """An outlet that keeps what it is given and never stalls."""
+    """An carrier that keeps what it is given and never stalls."""
 
     can_write = True
 
@@ -162,7 +164,7 @@ async def test_who_steps_back_is_not_written_to_in_the_same_breath(how: str) -> 
         await eventually(lambda: is_live(hub, reader))
         for offset in (1, 2):
             await hub.deliver({stream_id: [news("a", offset)]})
-        assert theirs.recv(4096).count(b'"delta":"a"') == 1  # the other went by the outlet, which then offered `ours`
+        assert theirs.recv(4096).count(b'"delta":"a"') == 1  # the other went by the carrier, which then offered `ours`
         getattr(reader, how)()
         await hub.deliver({stream_id: [news("b", 3)]})
         theirs.setblocking(False)
@@ -183,7 +185,7 @@ async def is_live(hub: Hub, reader: Reader) -> bool:
 
 
 class Filling(Page):
-    """An outlet whose buffer is full after the next heartbeat, until it has drained."""
+    """An carrier whose buffer is full after the next heartbeat, until it has drained."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from shared import events
-from shared.redis_store import RedisStore
+from shared.log import events
+from shared.store.redis.store import RedisStore
 from tests.support.calls import ask, edge_readers
 from tests.support.script import HAZARDS, Script, expected
 from tests.support.sse_client import (
@@ -34,7 +34,7 @@ HEARTBEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
+class Carrier:
     """An edge's port, and the version of HTTP that it is asked with."""
 
     port: int
@@ -42,11 +42,11 @@ class Outlet:
 
 
 @pytest.fixture(params=["transport", "asgi", "http/1.0"])
-def outlet(request: pytest.FixtureRequest, broker: Stack) -> Outlet:
+def carrier(request: pytest.FixtureRequest, broker: Stack) -> Carrier:
     """Each way out in turn: HTTP/1.0 has no chunks, so that its readers go through ASGI on every server."""
     if request.param == "asgi":
-        return Outlet(broker.plain.port, "1.1")
-    return Outlet(broker.ports[0], "1.0" if request.param == "http/1.0" else "1.1")
+        return Carrier(broker.plain.port, "1.1")
+    return Carrier(broker.ports[0], "1.0" if request.param == "http/1.0" else "1.1")
 
 
 @pytest.fixture(params=[SSE, NDJSON])
@@ -56,10 +56,10 @@ def wire(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def reading(outlet: Outlet, stream_id: str, wire: str, **headers: str) -> AsyncIterator[Answer]:
+async def reading(carrier: Carrier, stream_id: str, wire: str, **headers: str) -> AsyncIterator[Answer]:
     path = f"/v1/streams/{stream_id}/events"
     named = {"accept": wire} | {name.replace("_", "-"): value for name, value in headers.items()}
-    async with opened(outlet.port, "GET", path, headers=named, version=outlet.version) as answer:
+    async with opened(carrier.port, "GET", path, headers=named, version=carrier.version) as answer:
         yield answer
 
 
@@ -71,21 +71,21 @@ async def history_of(answer: Answer, stream_id: str) -> History:
     return history
 
 
-async def test_a_live_answer_arrives_exactly(outlet: Outlet, wire: str) -> None:
-    script = Script(f"live-{outlet.port}-{outlet.version}-{wire}", chunks=90, rate=200, kinds="mixed")
-    stream_id = await ask(outlet.port, script)
-    async with reading(outlet, stream_id, wire) as answer:
+async def test_a_live_answer_arrives_exactly(carrier: Carrier, wire: str) -> None:
+    script = Script(f"live-{carrier.port}-{carrier.version}-{wire}", chunks=90, rate=200, kinds="mixed")
+    stream_id = await ask(carrier.port, script)
+    async with reading(carrier, stream_id, wire) as answer:
         history = await history_of(answer, stream_id)
     assert history.spoken() == expected(script)
 
 
-async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, outlet: Outlet, wire: str) -> None:
+async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, carrier: Carrier, wire: str) -> None:
     """Line ends of every kind, NUL, markup, other protocols' words: model output is data."""
     stream_id = await begin(log, tenant="public")
     call = events.tool_call(0, "".join(HAZARDS), call_id="\r\n\x00\u2028", name="data: [DONE]\n\n")
     tail = sum(event.size for event in (*texts(*HAZARDS), call))
     await append(log, stream_id, [*texts(*HAZARDS), call])
-    async with reading(outlet, stream_id, wire) as answer:
+    async with reading(carrier, stream_id, wire) as answer:
         parser, history, raw = (SseParser() if wire is SSE else NdjsonParser()), History(stream_id), b""
         await append(log, stream_id, [*texts(*HAZARDS), events.done("stop")], tail=tail)
         async for part in answer.body():
@@ -98,8 +98,8 @@ async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, o
     assert not set(raw.decode()) & set("\r\x00\u0085\u2028\u2029")
 
 
-async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore, outlet: Outlet, wire: str) -> None:
-    async with reading(outlet, await begin(log, tenant="public"), wire) as answer:
+async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore, carrier: Carrier, wire: str) -> None:
+    async with reading(carrier, await begin(log, tenant="public"), wire) as answer:
         assert answer.headers["content-type"] == f"{wire}; charset=utf-8"
         assert answer.headers["cache-control"] == "no-cache, no-transform"
         assert answer.headers["x-accel-buffering"] == "no"
@@ -109,11 +109,11 @@ async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore
         assert "server" not in answer.headers
 
 
-async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, outlet: Outlet) -> None:
+async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, carrier: Carrier) -> None:
     """Jittered, so that the readers of one edge do not come back as one."""
     hints = set()
     for _ in range(8):
-        async with reading(outlet, await begin(log, tenant="public"), SSE) as answer:
+        async with reading(carrier, await begin(log, tenant="public"), SSE) as answer:
             item = await anext(answer.items())
             assert item.retry_ms is not None
             hints.add(item.retry_ms)
@@ -121,9 +121,9 @@ async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, outle
     assert len(hints) > 1
 
 
-async def test_a_silent_stream_is_kept_open_by_heartbeats(log: RedisStore, outlet: Outlet, wire: str) -> None:
+async def test_a_silent_stream_is_kept_open_by_heartbeats(log: RedisStore, carrier: Carrier, wire: str) -> None:
     """Never longer than the interval without a byte, and a heartbeat is no event."""
-    async with reading(outlet, await begin(log, tenant="public"), wire) as answer:
+    async with reading(carrier, await begin(log, tenant="public"), wire) as answer:
         items = answer.items()
         clock, heard = asyncio.get_running_loop().time, list[float]()
         async with asyncio.timeout(10 * HEARTBEAT_S):
@@ -135,23 +135,23 @@ async def test_a_silent_stream_is_kept_open_by_heartbeats(log: RedisStore, outle
     assert max(later - earlier for earlier, later in pairwise(heard)) < 2 * HEARTBEAT_S
 
 
-async def test_two_readers_of_different_wires_hear_the_same(log: RedisStore, outlet: Outlet) -> None:
+async def test_two_readers_of_different_wires_hear_the_same(log: RedisStore, carrier: Carrier) -> None:
     stream_id = await begin(log, tenant="public")
-    async with reading(outlet, stream_id, SSE) as one, reading(outlet, stream_id, NDJSON) as other:
+    async with reading(carrier, stream_id, SSE) as one, reading(carrier, stream_id, NDJSON) as other:
         await append(log, stream_id, [*texts("a", "b"), events.done("stop")])
         histories = [await history_of(answer, stream_id) for answer in (one, other)]
     assert histories[0].ids == histories[1].ids
     assert histories[0].parts == histories[1].parts
 
 
-async def test_a_reader_that_hangs_up_is_forgotten_and_the_stream_goes_on(broker: Stack, outlet: Outlet) -> None:
+async def test_a_reader_that_hangs_up_is_forgotten_and_the_stream_goes_on(broker: Stack, carrier: Carrier) -> None:
     """Leaving is not stopping."""
-    stream_id = await ask(outlet.port, Script(f"hang-up-{outlet}", chunks=60, rate=60))
-    before = await edge_readers(outlet.port)
-    async with reading(outlet, stream_id, SSE) as answer:
+    stream_id = await ask(carrier.port, Script(f"hang-up-{carrier}", chunks=60, rate=60))
+    before = await edge_readers(carrier.port)
+    async with reading(carrier, stream_id, SSE) as answer:
         await anext(answer.items())
-        assert await edge_readers(outlet.port) == before + 1
-    await eventually(lambda: has_readers(outlet.port, before))
+        assert await edge_readers(carrier.port) == before + 1
+    await eventually(lambda: has_readers(carrier.port, before))
     assert ((await follow(broker.ports, stream_id)).ending or {})["type"] == "done"
 
 
@@ -159,17 +159,17 @@ async def has_readers(port: int, number: int) -> bool:
     return await edge_readers(port) == number
 
 
-async def test_a_reader_that_closes_its_half_is_forgotten(log: RedisStore, outlet: Outlet) -> None:
+async def test_a_reader_that_closes_its_half_is_forgotten(log: RedisStore, carrier: Carrier) -> None:
     stream_id = await begin(log, tenant="public")
-    before = await edge_readers(outlet.port)
-    reader, writer = await asyncio.open_connection("127.0.0.1", outlet.port)
-    writer.write(request("GET", f"/v1/streams/{stream_id}/events", version=outlet.version))
+    before = await edge_readers(carrier.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", carrier.port)
+    writer.write(request("GET", f"/v1/streams/{stream_id}/events", version=carrier.version))
     await answered(reader)
-    await eventually(lambda: has_readers(outlet.port, before + 1))
+    await eventually(lambda: has_readers(carrier.port, before + 1))
     writer.write_eof()
     async with asyncio.timeout(5):
         await reader.read()
-    await eventually(lambda: has_readers(outlet.port, before))
+    await eventually(lambda: has_readers(carrier.port, before))
     writer.close()
     await writer.wait_closed()
 

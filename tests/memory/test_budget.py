@@ -10,16 +10,19 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from services.cli.bench.author import Author, opened_author
-from services.edge.admission import Admission
-from services.worker.budget import Budget, limit_bytes
-from shared import events
-from shared.churn import Churn
+from services.bench.author import Author, opened_author
+from services.edge.access.admission import Admission
+from services.worker.upkeep.budget import Budget, limit_bytes
 from shared.errors import MemoryPressure
-from shared.redis_store import RedisStore
-from shared.settings import Settings
-from shared.store import Beat, Compact, Evicted, Gone, Live, Recount, Server, Store, Usage
-from shared.telemetry import Metrics
+from shared.log import events
+from shared.settings.settings import Settings
+from shared.store.accounting import TombstoneAccounting
+from shared.store.calls import Beat, Compact
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Evicted, Gone, Live
+from shared.store.state import ByteSums, Recount, Server
+from shared.store.store import Store
+from shared.telemetry.metrics import Metrics
 from tests.support.redis_server import running_redis
 from tests.support.streams import REQUEST, RETENTION, append, begin, claim, create, end, nonce, texts, write
 from tests.support.waiting import eventually
@@ -299,20 +302,20 @@ async def test_what_is_counted_is_near_what_redis_takes(store: RedisStore) -> No
     ids=["no maxmemory", "plenty", "less than the budget", "little", "none"],
 )
 def test_the_limit_is_what_redis_can_give(used: int, maxmemory: int, expected: int) -> None:
-    found = limit_bytes(settings(max_total_bytes=100), Usage(bytes=20), Server(used, maxmemory, "noeviction"))
+    found = limit_bytes(settings(max_total_bytes=100), ByteSums(bytes=20), Server(used, maxmemory, "noeviction"))
     assert found == expected
 
 
 def test_tombstones_stand_less_long_when_streams_come_fast_and_never_take_more_than_a_tenth() -> None:
-    values, churn = settings(max_total_bytes=MIB, tombstone_s=86_400), Churn()
+    values, churn = settings(max_total_bytes=MIB, tombstone_s=86_400), TombstoneAccounting()
     assert churn.tombstone_ms(values) == 86_400_000
-    churn.note(0, Usage())
-    churn.note(100, Usage(created=10, evicted=2))
+    churn.note(0, ByteSums())
+    churn.note(100, ByteSums(created=10, evicted=2))
     assert churn.tombstone_ms(values) == pytest.approx(4_096_000, rel=0.01)
     assert churn.tombstone_bytes(values) == 2 * 256
     plenty = settings(max_total_bytes=10_000 * MIB)
     assert churn.tombstone_ms(plenty) == plenty.retention.tombstone_ms
-    churn.note(200, Usage(created=10_000, evicted=9_000))
+    churn.note(200, ByteSums(created=10_000, evicted=9_000))
     assert churn.tombstone_bytes(values) == pytest.approx(MIB / 10, rel=0.01)
 
 

@@ -2,11 +2,14 @@
 
 import pytest
 
-from shared import events
-from shared.events import Event
-from shared.position import START, Position
-from shared.redis_store import RedisStore
-from shared.store import Appended, Closed, Compact, Compacted, CompactReply, Fenced, Gone, Meta, Store
+from shared.log import events
+from shared.log.events import Event
+from shared.log.position import START, Position
+from shared.store.calls import Compact
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Appended, Closed, Compacted, CompactReply, Fenced, Gone
+from shared.store.state import Meta
+from shared.store.store import Store
 from tests.memory.told import spoken, tell
 from tests.support.streams import OVER_MS, REQUEST, RETENTION, append, begin, claim, create, end, nonce, texts, write
 

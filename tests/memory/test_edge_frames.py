@@ -2,13 +2,13 @@
 
 from prometheus_client import CollectorRegistry
 
-from services.edge.feed import Feed
-from services.edge.hub import Hub
-from shared.events import LogEntry, delta
-from shared.memory_store import MemoryStore
-from shared.position import EventId, Position
-from shared.settings import Settings
-from shared.telemetry import Metrics
+from services.edge.delivery.feed import Feed
+from services.edge.delivery.hub import Hub
+from shared.log.events import LogEntry, delta
+from shared.log.position import EventId, Position
+from shared.settings.settings import Settings
+from shared.store.memory.store import MemoryStore
+from shared.telemetry.metrics import Metrics
 from tests.support.streams import begin, nonce
 
 __all__ = ()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
+from shared.log.keys import Keyspace
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
 from tests.conftest import own_keyspace, remove_keys
 from tests.edge.test_exactness import Heard, assert_all_join, assert_joins, prefix_of, rest_of
 from tests.support.calls import ask

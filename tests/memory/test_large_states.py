@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.bench.author import Author, opened_author
-from services.edge.state import StateResponse
-from services.edge.turns import Turns
-from shared import events
+from services.bench.author import Author, opened_author
+from services.edge.access.byte_limiter import ByteLimiter
+from services.edge.api.state import StateResponse
 from shared.errors import MemoryPressure
-from shared.memory_store import MemoryStore
+from shared.log import events
+from shared.store.memory.store import MemoryStore
 from tests.edge.test_failures import assert_quiet, edges_of
 from tests.edge.test_reader import body_of
 from tests.support.calls import call, state
@@ -121,13 +121,13 @@ async def is_served(edge: EdgeProcess, stream_id: str) -> bool:
 
 
 async def test_a_turn_ends_with_its_response_whatever_that_ends_with() -> None:
-    store, turns = MemoryStore(), Turns(1, refusal=lambda: MemoryPressure("no"), wait_most_s=0.01)
+    store, limiter = MemoryStore(), ByteLimiter(1, refusal=lambda: MemoryPressure("no"), wait_most_s=0.01)
     stream_id = await begin(store)
     await append(store, stream_id, [events.done("stop")], tail=await write(store, stream_id, PIECE * 20))
-    response = StateResponse(store, stream_id, size_bytes=10**6, turns=turns, send_timeout_s=1)
+    response = StateResponse(store, stream_id, size_bytes=10**6, limiter=limiter, send_timeout_s=1)
 
     async def fail(message: object) -> None:
-        async with turns.taken(1):
+        async with limiter.taken(1):
             raise AssertionError
 
     with pytest.raises(MemoryPressure):

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import events
-from shared.events import Event
-from shared.lineage import Lineage
-from shared.memory_store import MemoryStore
-from shared.position import EventId, Position
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Compact, Compacted, Store
+from shared.log import events
+from shared.log.events import Event
+from shared.log.lineage import Lineage
+from shared.log.position import EventId, Position
+from shared.store.calls import Compact
+from shared.store.memory.store import MemoryStore
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Compacted
+from shared.store.store import Store
 from tests.conftest import own_keyspace, remove_keys
 from tests.memory.told import spoken, tell, units
 from tests.support.redis_server import ServerKind

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from services.cli.bench.author import Author, opened_author
-from services.worker.openai_chunks import ChunkReader
-from services.worker.writer import StoreStalled, Writer
+from services.bench.author import Author, opened_author
+from services.worker.providers.openai.chunks import ChunkReader
+from services.worker.writing.writer import StoreStalled, Writer
 from shared.errors import StreamTooLarge
-from shared.events import MAX_EVENT_BYTES, delta, error, tool_call
-from shared.keys import Keyspace, new_id
-from shared.position import START
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Ended, Evicted, NewStream
+from shared.log.events import MAX_EVENT_BYTES, delta, error, tool_call
+from shared.log.keys import Keyspace, new_id
+from shared.log.position import START
+from shared.store.calls import NewStream
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Ended, Evicted
 from tests.conftest import own_keyspace, remove_keys
 from tests.memory.told import Told, tell
 from tests.support.calls import call

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.bench.author import opened_author
-from services.edge.large_frames import FrameName, LargeFrames
-from services.edge.outlet import Disconnected
-from shared import events
-from shared.memory_store import MemoryStore
-from shared.position import EventId, Position
-from shared.store import Compact, Compacted
+from services.bench.author import opened_author
+from services.edge.carriers.carrier import Disconnected
+from services.edge.delivery.large_frames import FrameName, LargeFrames
+from shared.log import events
+from shared.log.position import EventId, Position
+from shared.store.calls import Compact
+from shared.store.memory.store import MemoryStore
+from shared.store.replies import Compacted
 from tests.edge.test_failures import assert_quiet, edges_of, send_queues
 from tests.edge.test_reader import FailingStore, Page, reader_of, running_hub, snapshot_of
 from tests.support.edge import EdgeProcess

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.edge.resume import Deliver, Gap, UpToDate, step
-from shared.events import DELTA_KINDS, Event
-from shared.position import START, EventId
-from shared.store import Store
+from shared.log.events import DELTA_KINDS, Event
+from shared.log.position import START, EventId
+from shared.store.resume import Deliver, Gap, UpToDate, step
+from shared.store.store import Store
 
 __all__ = ("BEGINNING", "Told", "spoken", "tell", "units")
 
@@ -37,9 +37,9 @@ async def tell(store: Store, stream_id: str, cursor: EventId = BEGINNING, *, lim
         assert snapshot is not None
         told.pages += 1
         match step(told.cursor, snapshot):
-            case Deliver(batch):
-                events += [entry.event for entry in batch.entries]
-                told.cursor = batch.cursor
+            case Deliver(entries, cursor):
+                events += [entry.event for entry in entries]
+                told.cursor = cursor
             case Gap(to):
                 told.gaps.append((told.cursor.position.offset, to.position.offset))
                 told.cursor = to

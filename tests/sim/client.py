@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from shared.errors import StoreError, StreamExpired, TailraceError, UnknownStream
 from tests.chaos.transcript import TERMINAL
+from tests.sim.carrier import CUT, END, SimCarrier
 from tests.sim.edge import SimEdge
-from tests.sim.outlet import CUT, END, SimOutlet
 from tests.support.history import Closed, History, Left, Opened, Received, Refused
 from tests.support.sse_client import SseParser
 
@@ -55,7 +55,7 @@ class SimClient:
     async def _connect(self, edge: SimEdge) -> None:
         try:
             async with asyncio.timeout(3.0):
-                outlet = await edge.connect(self._stream_id, self._cursor)
+                carrier = await edge.connect(self._stream_id, self._cursor)
         except (StoreError, TimeoutError):
             return
         except (UnknownStream, StreamExpired) as error:
@@ -65,17 +65,17 @@ class SimClient:
         except TailraceError as error:
             self._refused(edge, error)
             return
-        if outlet is None:
+        if carrier is None:
             self._outcome = "nothing left"
             return
         self._history.add(Opened(self._history.now(), self.name, self._stream_id, edge.link.name, self._cursor))
-        await self._read(outlet, edge)
+        await self._read(carrier, edge)
 
-    async def _read(self, outlet: SimOutlet, edge: SimEdge) -> None:
+    async def _read(self, carrier: SimCarrier, edge: SimEdge) -> None:
         parser = SseParser()
         try:
             # Read on after the terminal event: nothing may follow it.
-            while (data := await outlet.take()) not in (END, CUT):
+            while (data := await carrier.take()) not in (END, CUT):
                 items = [item for item in parser.feed(data) if item.data is not None]
                 for item in items:
                     self._take(item.id, item.data or {}, edge)
@@ -84,7 +84,7 @@ class SimClient:
                 if items:
                     await asyncio.sleep(self._slowness_s * self._chance.expovariate(1))
         finally:
-            outlet.lose()
+            carrier.lose()
         self._history.add(Closed(self._history.now(), self.name, self._stream_id, edge.link.name, ""))
 
     def _take(self, event_id: str | None, data: dict[str, object], edge: SimEdge) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from unittest import mock
 
-from services.edge.reader import Reader
+from services.edge.delivery.reader import Reader
 from tests.sim.clockwork import VirtualLoop
 
 __all__ = ("made_up",)

@@ -3,17 +3,17 @@
 import asyncio
 import random
 
-from services.edge.caller import Caller
-from services.edge.hub import Hub
-from services.edge.outlet import Disconnected
-from services.edge.reader import Reader
+from services.edge.access.caller import Caller
+from services.edge.carriers.carrier import Disconnected
+from services.edge.delivery.hub import Hub
+from services.edge.delivery.reader import Reader
+from services.edge.delivery.tail import Tail
 from services.edge.streams import Streams
-from services.edge.tail import Tail
-from services.edge.wire import SSE
-from shared.settings import Settings
-from shared.telemetry import Metrics
+from services.edge.wires.sse import SSE
+from shared.settings.settings import Settings
+from shared.telemetry.metrics import Metrics
+from tests.sim.carrier import SimCarrier
 from tests.sim.network import Link
-from tests.sim.outlet import SimOutlet
 from tests.sim.queue import Queue
 
 __all__ = ("CALLER", "SimEdge")
@@ -33,7 +33,7 @@ class SimEdge:
         self._hub = Hub(link.store, settings, metrics)
         self._tail = Tail(self._hub, settings)
         self.streams = Streams(link.store, queue.dispatcher(link), self._hub, settings)
-        self._outlets: set[SimOutlet] = set()
+        self._outlets: set[SimCarrier] = set()
         self._group: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
@@ -45,21 +45,21 @@ class SimEdge:
             group.create_task(self._hub.run())
             group.create_task(self._tail.run())
 
-    async def connect(self, stream_id: str, cursor: str | None) -> SimOutlet | None:
+    async def connect(self, stream_id: str, cursor: str | None) -> SimCarrier | None:
         """A response to `GET …/events`; None for 204. Raises what the route would turn into a status."""
         reader = await self.streams.open(CALLER, stream_id, cursor, SSE)
         if reader is None or self._group is None:
             return None
-        outlet = SimOutlet(random.Random(self._chance.random()), timeout_s=self._settings.send_timeout_s)
-        outlet.on_stall = reader.stall
-        self._outlets.add(outlet)
-        self._group.create_task(self._serve(reader, outlet))
-        return outlet
+        carrier = SimCarrier(random.Random(self._chance.random()), timeout_s=self._settings.send_timeout_s)
+        carrier.on_stall = reader.stall
+        self._outlets.add(carrier)
+        self._group.create_task(self._serve(reader, carrier))
+        return carrier
 
     def kill(self) -> None:
         self.link.kill()
-        for outlet in list(self._outlets):
-            outlet.lose()
+        for carrier in list(self._outlets):
+            carrier.lose()
 
     def drain(self) -> None:
         """SIGTERM: no new readers, the old ones are moved."""
@@ -67,10 +67,10 @@ class SimEdge:
         if self._group is not None:
             self._group.create_task(self._hub.drain(self._settings.edge_drain_s))
 
-    async def _serve(self, reader: Reader, outlet: SimOutlet) -> None:
+    async def _serve(self, reader: Reader, carrier: SimCarrier) -> None:
         try:
-            await reader.run(outlet)
+            await reader.run(carrier)
         except Disconnected:
-            outlet.lose()
+            carrier.lose()
         finally:
-            self._outlets.discard(outlet)
+            self._outlets.discard(carrier)

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from shared.errors import TailraceError
-from shared.memory_streams import Moment
-from shared.store import Compact, Compacted
+from shared.store.calls import Compact
+from shared.store.memory.streams import Moment
+from shared.store.replies import Compacted
 from tests.sim.edge import CALLER
 from tests.sim.network import Link
 from tests.sim.population import Population

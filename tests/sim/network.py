@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from shared.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
-from shared.events import LogEntry
-from shared.memory_store import MemoryStore
-from shared.position import Position
-from shared.store import CancelListener, Compact, Compacted, Store, Tailer
+from shared.log.events import LogEntry
+from shared.log.position import Position
+from shared.store.calls import Compact
+from shared.store.memory.store import MemoryStore
+from shared.store.replies import Compacted
+from shared.store.store import CancelListener, Store, Tailer
 
 __all__ = ("Link", "Network")
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from services.worker.provider import Provider
-from shared.settings import ProviderSettings, Settings
-from shared.store import Meta
-from shared.telemetry import Metrics
+from services.worker.providers.provider import Provider
+from shared.settings.providers import ProviderSettings
+from shared.settings.settings import Settings
+from shared.store.state import Meta
+from shared.telemetry.metrics import Metrics
 from tests.sim.edge import SimEdge
 from tests.sim.network import Network
 from tests.sim.provider import SimProvider

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from services.worker.provider import CompletionRequest, Outcome
+from services.worker.providers.provider import CompletionRequest, Outcome
 from shared.errors import ProviderFailed, ProviderStalled, ProviderTruncated
-from shared.events import Event, delta
-from shared.settings import ProviderSettings
+from shared.log.events import Event, delta
+from shared.settings.providers import ProviderSettings
 from tests.support.script import Script, Step, expected_text, prefix_of, script_of, steps
 
 __all__ = ("SimProvider",)

@@ -5,8 +5,8 @@ import random
 from dataclasses import dataclass
 from typing import cast
 
-from services.worker.dispatcher import ArqDispatcher
 from shared.errors import StoreUnavailable
+from shared.queue.arq import ArqDispatcher
 from tests.sim.network import Link
 
 __all__ = ("Job", "Queue")

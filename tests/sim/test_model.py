@@ -20,29 +20,25 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.edge.resume import Deliver, Gap, UpToDate, step
-from shared import events
-from shared.lineage import Reset
-from shared.memory_streams import MemoryStreams, Moment
-from shared.position import START, EventId
-from shared.store import (
-    Append,
+from shared.log import events
+from shared.log.lineage import Reset
+from shared.log.position import START, EventId
+from shared.store.calls import Append, Beat, Claim, Compact, Retention
+from shared.store.memory.streams import MemoryStreams, Moment
+from shared.store.replies import (
     Appended,
-    Beat,
     Beating,
     Cancelling,
-    Claim,
     Claimed,
     Closed,
-    Compact,
     Compacted,
     Ended,
     Fenced,
     Gone,
     Held,
-    Retention,
     TailMismatch,
 )
+from shared.store.resume import Deliver, Gap, UpToDate, step
 from tests.support.streams import ALL, new_stream, nonce
 
 __all__ = ()
@@ -256,12 +252,13 @@ class AnyOrder(RuleBasedStateMachine):
                 assert isinstance(told, Reset) != is_part or not held, (told, held, self.model.units)
             first = False
             match told:
-                case Deliver(batch):
-                    assert batch.start == len(held)
-                    heard = b"".join(entry.event.value for entry in batch.entries if entry.event.kind == "text")
-                    held = self.model.units[: batch.end]
-                    assert heard == said(self.model.units[batch.start : batch.end - batch.is_last])
-                    reader.cursor = batch.cursor
+                case Deliver(entries, cursor):
+                    start, end = entries[0].start, cursor.position.offset
+                    assert start == len(held)
+                    heard = b"".join(entry.event.value for entry in entries if entry.event.kind == "text")
+                    held = self.model.units[:end]
+                    assert heard == said(self.model.units[start : end - entries[-1].event.is_terminal])
+                    reader.cursor = cursor
                 case Gap(to):
                     assert to.position.offset == self.model.trimmed > len(held)
                     reader.cursor, held = to, self.model.units[: self.model.trimmed]

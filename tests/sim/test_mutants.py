@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from services.edge.outlet import Outlet
-from services.edge.reader import Reader
-from services.worker.writer import Writer
-from shared import memory_functions as functions
-from shared.lineage import Lineage, Reset, Resume
-from shared.memory_stream import MemoryStream
-from shared.position import EventId
-from shared.store import Append, AppendReply, Retention
+from services.edge.carriers.carrier import Carrier
+from services.edge.delivery.reader import Reader
+from services.worker.writing.writer import Writer
+from shared.log.lineage import Lineage, Reset, Resume
+from shared.log.position import EventId
+from shared.store.calls import Append, Retention
+from shared.store.memory import functions as functions
+from shared.store.memory.stream import MemoryStream
+from shared.store.replies import AppendReply
 from tests.sim.schedule import Schedule
 from tests.sim.tally import try_seeds
 
@@ -70,21 +71,21 @@ def a_lost_tail_is_given_up(writer: Writer, tail: int) -> None:
     writer.tail = writer._safe = tail
 
 
-async def a_gap_is_not_told(reader: Reader, outlet: Outlet, to: EventId) -> None:
+async def a_gap_is_not_told(reader: Reader, carrier: Carrier, to: EventId) -> None:
     """A reader goes on after what was trimmed as if nothing was missing."""
     reader.cursor = to
 
 
 # Each with faults that its rule is there for: among all schedules it would be found as well, only later.
 MUTANTS: Sequence[tuple[str, Callable[..., Any], set[str]]] = (
-    ("shared.memory_functions.append", zombies_write_on, {"freeze_worker"}),
-    ("shared.memory_functions.append", appends_just_add, {"lost_replies"}),
-    ("shared.lineage.Lineage.judge", every_cursor_is_good, {"crash_worker"}),
-    ("shared.lineage.Lineage.judge", a_reset_is_passed_over, {"crash_worker"}),
-    ("shared.lineage.Lineage.judge", nonces_do_not_matter, {"lose_tail", "crash_worker"}),
-    ("shared.lineage.Lineage._kept_of", fences_are_forgotten, {"crash_worker"}),
-    ("services.worker.writer.Writer._reconcile", a_lost_tail_is_given_up, {"lose_tail"}),
-    ("services.edge.reader.Reader._skip", a_gap_is_not_told, {"trim"}),
+    ("shared.store.memory.functions.append", zombies_write_on, {"freeze_worker"}),
+    ("shared.store.memory.functions.append", appends_just_add, {"lost_replies"}),
+    ("shared.log.lineage.Lineage.judge", every_cursor_is_good, {"crash_worker"}),
+    ("shared.log.lineage.Lineage.judge", a_reset_is_passed_over, {"crash_worker"}),
+    ("shared.log.lineage.Lineage.judge", nonces_do_not_matter, {"lose_tail", "crash_worker"}),
+    ("shared.log.lineage.Lineage._kept_of", fences_are_forgotten, {"crash_worker"}),
+    ("services.worker.writing.writer.Writer._reconcile", a_lost_tail_is_given_up, {"lose_tail"}),
+    ("services.edge.delivery.reader.Reader._skip", a_gap_is_not_told, {"trim"}),
 )
 
 

@@ -1,21 +1,21 @@
-"""A worker without its process: the real jobs, appender, sweeper, heart and so on, on a link that can die or freeze."""
+"""A worker without its process: real jobs, appender, sweeper, leases and so on, on a link that can die or freeze."""
 
 import asyncio
 import logging
 from collections.abc import Sequence
 
-from services.worker.appender import Appender
-from services.worker.budget import Budget
-from services.worker.cancels import Cancels
-from services.worker.compactor import Compactor
-from services.worker.dispatcher import ArqDispatcher
-from services.worker.heart import Heart
-from services.worker.job import Jobs
-from services.worker.provider import Provider
-from services.worker.sweeper import Sweeper
+from services.worker.attempts.job import Jobs
+from services.worker.providers.provider import Provider
+from services.worker.upkeep.budget import Budget
+from services.worker.upkeep.sweeper import Sweeper
+from services.worker.writing.appender import Appender
+from services.worker.writing.cancels import Cancels
+from services.worker.writing.compactor import Compactor
+from services.worker.writing.leases import LeaseRenewer
 from shared.errors import StoreError
-from shared.settings import Settings
-from shared.telemetry import Metrics
+from shared.queue.arq import ArqDispatcher
+from shared.settings.settings import Settings
+from shared.telemetry.metrics import Metrics
 from tests.sim.network import Link
 from tests.sim.queue import Queue
 
@@ -38,7 +38,7 @@ class SimWorker:
         self._compactor = Compactor(link.store, settings, metrics)
         self._appender = Appender(link.store, self._compactor, settings, metrics)
         self._cancels = Cancels(link.store)
-        self._heart = _LoopHeart(lambda: link.store, settings)
+        self._renewer = _LoopHeart(lambda: link.store, settings)
         dispatcher: ArqDispatcher = queue.dispatcher(link)
         self._sweeper = Sweeper(link.store, dispatcher, settings)
         self._budget = Budget(link.store, settings, metrics)
@@ -46,7 +46,7 @@ class SimWorker:
             name=link.name,
             store=link.store,
             appender=self._appender,
-            heart=self._heart,
+            renewer=self._renewer,
             cancels=self._cancels,
             dispatcher=dispatcher,
             providers_of=lambda model: providers,
@@ -58,9 +58,9 @@ class SimWorker:
         return f"<SimWorker {self.link.name}>"
 
     async def run(self) -> None:
-        self._heart.start()
+        self._renewer.start()
         async with asyncio.TaskGroup() as group:
-            for part in (self._appender, self._compactor, self._cancels, self._sweeper, self._heart):
+            for part in (self._appender, self._compactor, self._cancels, self._sweeper, self._renewer):
                 group.create_task(part.run())
             while True:
                 job = await self._queue.take(self.link)
@@ -84,8 +84,8 @@ class SimWorker:
             logger.info("pull failed: %s", error)
 
 
-class _LoopHeart(Heart):
-    """The heart's own beats and judgement, as a task: a thread would have a time of its own."""
+class _LoopHeart(LeaseRenewer):
+    """The renewer's own beats and judgement, as a task: a thread would have a time of its own."""
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from services.edge.schemas import CreateStream
+from services.edge.api.schemas import CreateStream
 from shared.errors import Draining, MemoryPressure, StoreError
-from shared.position import START
+from shared.log.position import START
 from tests.sim.client import SimClient
 from tests.sim.clockwork import VirtualLoop
 from tests.sim.determinism import made_up

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from services.edge.protocol import StreamProtocol
+from services.edge.carriers.uvicorn_protocol import StreamProtocol
 
 __all__ = ("accepted",)
 

@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from services.edge.app import create_app
 from services.edge.server import EdgeServer, listening_socket
-from services.worker.dispatcher import ArqDispatcher, open_queue
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.settings import Settings
-from shared.telemetry import configure_logging
+from shared.log.keys import Keyspace
+from shared.queue.arq import ArqDispatcher, open_queue
+from shared.settings.settings import Settings
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.telemetry.logging import configure_logging
 from tests.support.redis_server import free_port
 from tests.support.service import Service, ours
 
@@ -70,7 +70,7 @@ class EdgeProcess(Service):
 
 
 def running_edge(*, is_plain: bool = False, waits_for_redis: bool = True, **settings: str | float) -> EdgeProcess:
-    """An edge to be entered with `with`. Settings are those of `shared/settings.py`: `redis_url="…", retry_ms=50`."""
+    """An edge to be entered with `with`. Settings as in `Settings`: `redis_url="…", retry_ms=50`."""
     return EdgeProcess(is_plain=is_plain, waits_for_redis=waits_for_redis, **settings)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import orjson
 
-from services.worker.dispatcher import ArqDispatcher, open_queue
-from services.worker.kept import read_content
 from shared.errors import StoreError
-from shared.keys import Keyspace, new_id
-from shared.redis_store import RedisStore
-from shared.store import Created, Meta, NewStream
+from shared.log.keys import Keyspace, new_id
+from shared.queue.arq import ArqDispatcher, open_queue
+from shared.store.calls import NewStream
+from shared.store.message import read_content
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Created
+from shared.store.state import Meta
 from tests.support.script import Script
 from tests.support.streams import RETENTION
 from tests.support.waiting import eventually

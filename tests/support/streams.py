@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared import events
-from shared.events import Event, LogEntry
-from shared.keys import new_id
-from shared.position import START
-from shared.store import Append, Appended, AppendReply, Claim, Claimed, ClaimReply, Created, NewStream, Retention, Store
+from shared.log import events
+from shared.log.events import Event, LogEntry
+from shared.log.keys import new_id
+from shared.log.position import START
+from shared.store.calls import Append, Claim, NewStream, Retention
+from shared.store.replies import Appended, AppendReply, Claimed, ClaimReply, Created
+from shared.store.store import Store
 
 __all__ = (
     "ALL",

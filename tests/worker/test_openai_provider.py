@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.worker import openai
-from services.worker.http import new_session
-from services.worker.openai import OpenAIProvider, OpenAIStream
-from services.worker.provider import CompletionRequest, CompletionStream, Outcome, Pouring, Provider
+from services.worker.providers.http.session import new_session
+from services.worker.providers.openai import dialect as openai
+from services.worker.providers.openai.dialect import OpenAIProvider, OpenAIStream
+from services.worker.providers.provider import CompletionRequest, CompletionStream, Outcome, Pouring, Provider
 from shared.errors import (
     ProviderAuth,
     ProviderError,
@@ -28,8 +28,8 @@ from shared.errors import (
     ProviderTruncated,
     ProviderUnreachable,
 )
-from shared.events import MAX_EVENT_BYTES, Event
-from shared.settings import ProviderSettings
+from shared.log.events import MAX_EVENT_BYTES, Event
+from shared.settings.providers import ProviderSettings
 from tests.support.provider import ScriptedProvider, Seen, scripted_provider
 from tests.support.script import Fault, Script, expected, expected_text
 from tests.support.waiting import eventually

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared.events import Event
-from shared.keys import Keyspace
-from shared.position import START
-from shared.redis_client import open_client
-from shared.redis_store import RedisStore
-from shared.store import Deleted, Meta
+from shared.log.events import Event
+from shared.log.keys import Keyspace
+from shared.log.position import START
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Deleted
+from shared.store.state import Meta
 from tests.conftest import missing
 from tests.support.pulling import Pulling, key, pulling
 from tests.support.redis_server import RedisServer, ServerMissing, running_redis

@@ -17,12 +17,12 @@ import pytest
 import uvloop
 from aiohttp.client_proto import ResponseHandler
 
-from services.worker.http import new_session
-from services.worker.openai import OpenAIProvider, OpenAIStream
-from services.worker.provider import CompletionRequest
+from services.worker.providers.http.session import new_session
+from services.worker.providers.openai.dialect import OpenAIProvider, OpenAIStream
+from services.worker.providers.provider import CompletionRequest
 from shared.errors import ProviderError, ProviderMalformed, ProviderTruncated
-from shared.events import Event
-from shared.settings import ProviderSettings
+from shared.log.events import Event
+from shared.settings.providers import ProviderSettings
 from tests.support.waiting import eventually
 
 __all__ = ()

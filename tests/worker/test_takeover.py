@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.events import CANCELLED
-from shared.keys import Keyspace
-from shared.redis_store import RedisStore
-from shared.store import Cancelling
+from shared.log.events import CANCELLED
+from shared.log.keys import Keyspace
+from shared.store.redis.store import RedisStore
+from shared.store.replies import Cancelling
 from tests.support.pulling import Pulling, key, pulling
 from tests.support.script import Fault, Script, expected
 from tests.support.streams import RETENTION

@@ -3,8 +3,8 @@
 import asyncio
 from urllib.request import urlopen
 
-from shared.keys import Keyspace
-from shared.redis_store import RedisStore
+from shared.log.keys import Keyspace
+from shared.store.redis.store import RedisStore
 from tests.support.pulling import key, pulling
 from tests.support.redis_server import free_port
 from tests.support.script import Script

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import aiohttp
 
 from services.cli.checks.finding import Finding, failed, ok, warning
-from services.worker.http import new_session
-from services.worker.openai import OpenAIProvider
+from services.worker.providers.http.session import new_session
+from services.worker.providers.openai.dialect import OpenAIProvider
 from shared.errors import ProviderAuth, ProviderError
-from shared.settings import ProviderSettings, Settings
+from shared.settings.providers import ProviderSettings
+from shared.settings.settings import Settings
 
 __all__ = ("check_providers",)
 

@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.checks.finding import Finding, failed, ok, skipped, warning
-from services.cli.local.stack import without_password
-from services.worker.dispatcher import queue_name
-from shared.cluster_client import ClusterClient
+from services.local.stack import without_password
 from shared.errors import StoreError, StoreReadOnly
-from shared.keys import Keyspace
-from shared.redis_client import open_client
-from shared.redis_errors import mapping
-from shared.redis_library import Library
-from shared.redis_store import RedisStore
-from shared.settings import Settings
-from shared.store import Usage
+from shared.log.keys import Keyspace
+from shared.queue.arq import queue_name
+from shared.settings.settings import Settings
+from shared.store.redis.client import open_client
+from shared.store.redis.cluster.client import ClusterClient
+from shared.store.redis.errors import mapping
+from shared.store.redis.library import Library
+from shared.store.redis.store import RedisStore
+from shared.store.state import ByteSums
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -127,7 +127,7 @@ def memory(info: Info, *, budget_bytes: int) -> Finding:
     return warning("memory", f"maxmemory {_mib(limit)} is less than the streams may use ({_mib(budget_bytes)})", fix)
 
 
-def strain(info: Info, usage: Usage, tenants: Mapping[str, int], *, settings: Settings) -> Finding | None:
+def strain(info: Info, usage: ByteSums, tenants: Mapping[str, int], *, settings: Settings) -> Finding | None:
     """The limit of memory that is near, if one is: Redis' own before ours, that of all streams before that of one."""
     used_bytes, limit_bytes, budget_bytes = int(info["used_memory"]), int(info["maxmemory"]), settings.max_total_bytes
     if limit_bytes and used_bytes > limit_bytes * _NEAR_SHARE:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from shared.errors import StoreError
-from shared.keys import Keyspace
+from shared.log.keys import Keyspace
 from tests.chaos.faults.fault import Scene
 from tests.support.history import Removed
 from tests.support.sse_client import opened

@@ -1,3 +1,0 @@
-"""Load generators, one process each: `python -m services.cli.bench.agents.NAME`, told what to do over its input."""
-
-__all__ = ()

@@ -1,0 +1,3 @@
+"""What commands share when they talk to a terminal: output, exit codes, failures; no command itself."""
+
+__all__ = ()

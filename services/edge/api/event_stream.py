@@ -1,0 +1,72 @@
+"""The response whose body is a stream."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.edge.carriers.asgi import AsgiCarrier
+from services.edge.carriers.carrier import Disconnected, SlowReader
+from services.edge.carriers.selection import carrier_for
+from services.edge.delivery.reader import Reader
+from shared.telemetry.metrics import Metrics
+
+__all__ = ("EventStream",)
+
+# `no-transform` keeps compressing proxies away, X-Accel-Buffering keeps nginx from collecting events.
+_HEADERS: Final = [
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class EventStream(Response):
+    """Runs a reader over the connection; ends when the reader does, or when its peer has left."""
+
+    def __init__(
+        self, reader: Reader, *, send_timeout_s: float, metrics: Metrics, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self._reader = reader
+        self._send_timeout_s = send_timeout_s
+        self._metrics = metrics
+        self._more_headers = headers or {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        carrier = carrier_for(scope, receive, send, timeout_s=self._send_timeout_s, on_stall=self._reader.stall)
+        try:
+            more = [(name.encode(), value.encode("latin-1")) for name, value in self._more_headers.items()]
+            await carrier.start([(b"content-type", self._reader.wire.media_type.encode()), *_HEADERS, *more])
+            if isinstance(carrier, AsgiCarrier):
+                await self._run_watched(carrier, receive)
+            else:
+                await self._reader.run(carrier)
+        except Disconnected as left:
+            if isinstance(left, SlowReader):
+                self._metrics.slow_readers_cut.inc()
+            await carrier.drop()
+        finally:
+            carrier.release()
+
+    async def _run_watched(self, carrier: AsgiCarrier, receive: Receive) -> None:
+        """Without the connection at hand, a task has to wait for the news that the peer has left."""
+        left: Disconnected | None = None
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(self._watch(receive))
+            try:
+                await self._reader.run(carrier)
+            except Disconnected as disconnected:
+                left = disconnected  # raised below, where no group wraps it
+            finally:
+                watcher.cancel()
+        if left is not None:
+            raise left
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        self._reader.disconnect()

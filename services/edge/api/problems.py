@@ -1,0 +1,75 @@
+"""Errors as answers: a code and a sentence, never a traceback, a prompt, a key or a provider's text."""
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from shared.errors import InvalidBody, StreamExpired, TailraceError
+from shared.log.events import json_line
+
+__all__ = ("answer", "explain", "install", "problem", "unexpected")
+
+logger = logging.getLogger(__name__)
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request", 413: "body_too_large"}
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of ours, of FastAPI's and of nobody's the one shape."""
+    app.add_exception_handler(TailraceError, answer)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def problem(
+    status: int, code: str, message: str, *, retryable: bool = False, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    body = {"error": {"code": code, "message": message, "retryable": retryable, **more}}
+    return Response(json_line(body), status, headers, media_type="application/json")
+
+
+def explain(error: ValidationError | RequestValidationError) -> str:
+    """Where the body is wrong and why, without repeating what was sent."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    more = len(error.errors()) - 1
+    tail = f" (and {more} more)" if more else ""
+    return f"{where or 'body'}: {first['msg']}{tail}"
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The response that an error of ours is."""
+    assert isinstance(error, TailraceError)
+    if error.status >= 500:
+        logger.warning("%s: %s", error.code, error.message)
+    retry_after_s = error.retry_after_s or (1 if error.status == 503 else None)
+    headers = {"Retry-After": str(math.ceil(retry_after_s))} if retry_after_s else None
+    more = {"gone_ms": error.gone_ms} if isinstance(error, StreamExpired) and error.gone_ms else {}
+    # What a store or an internal error says of itself is for the log; the reader gets the class's sentence.
+    message = error.message if error.status < 500 else error.text
+    return problem(error.status, error.code, message, retryable=error.retryable, headers=headers, **more)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem(InvalidBody.status, InvalidBody.code, explain(error))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
+    """The response that any other error is."""
+    # Starlette logs the traceback of what comes here; the reader learns that it was not the reader's fault.
+    return problem(TailraceError.status, TailraceError.code, TailraceError.text)

@@ -1,0 +1,252 @@
+"""The HTTP contract, version 1 (PROTOCOL.md, section 6). Routes translate; `streams.py` does."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from services.edge.access.caller import Caller, CallerOf
+from services.edge.api.body import read_json
+from services.edge.api.event_stream import EventStream
+from services.edge.api.problems import explain
+from services.edge.api.schemas import (
+    Cancel,
+    CancelAnswer,
+    Created,
+    CreateStream,
+    ErrorBody,
+    ProviderList,
+    StreamList,
+    StreamState,
+    body_schema,
+)
+from services.edge.streams import Streams
+from services.edge.wires.ndjson import NDJSON
+from services.edge.wires.sse import SSE
+from services.edge.wires.wire import Wire
+from shared.errors import InvalidBody, InvalidRequest
+from shared.log.events import json_line
+from shared.log.position import MAX_EVENT_ID_CHARS
+from shared.settings.settings import Settings
+from shared.store.replies import Cancelling, Ended, Gone, Stale
+from shared.telemetry.metrics import Metrics
+
+__all__ = ("open_events", "router")
+
+_ERROR: Final = {"model": ErrorBody}
+_LOOK_UP: Final[dict[int | str, dict[str, Any]]] = {
+    404: {**_ERROR, "description": "Unknown stream, or somebody else's."},
+    410: {**_ERROR, "description": "The stream has expired or was deleted; `gone_ms` says when."},
+    503: {**_ERROR, "description": "Redis cannot be reached, or this edge is draining. `Retry-After` says when."},
+}
+_EVENTS: Final = {
+    "description": "The events, until the stream ends.",
+    "content": {
+        "text/event-stream": {"example": 'id: 1-5.9f2c01ab\ndata: {"type":"text","delta":"Hello"}\n\n'},
+        "application/x-ndjson": {"example": '{"type":"text","delta":"Hello","event_id":"1-5.9f2c01ab"}\n'},
+    },
+}
+_MAX_KEY_CHARS: Final = 255
+
+router = APIRouter(prefix="/v1", responses={422: _ERROR})
+
+
+@router.post(
+    "/streams",
+    status_code=201,
+    response_model=Created,
+    responses={
+        200: {
+            "model": Created,
+            "description": "The stream that this Idempotency-Key led to before; or the events, if asked by `Accept`.",
+            "content": _EVENTS["content"],
+        },
+        201: {"description": "Created. With `Accept: text/event-stream` the answer is the events themselves (200)."},
+        400: _ERROR,
+        404: {**_ERROR, "description": "No configured provider serves this model."},
+        409: {**_ERROR, "description": "The Idempotency-Key was used with another body."},
+        410: _LOOK_UP[410],
+        413: _ERROR,
+        422: _ERROR,
+        503: _LOOK_UP[503],
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": body_schema(CreateStream)}},
+        }
+    },
+)
+async def create_stream(
+    request: Request,
+    caller: CallerOf,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",  # OpenAPI has its own way to say it
+    idempotency_key: Annotated[str | None, Header(description="Repeat a create safely: same key, same stream.")] = None,
+) -> Response:
+    """Ask a model. The stream is pulled by a worker and outlives this connection."""
+    body, raw = await read_json(request, max_bytes=_settings(request).max_body_bytes)
+    wanted = _validated(CreateStream, body)
+    created = await _streams(request).create(caller, wanted, raw=raw, idempotency_key=_idempotency_key(idempotency_key))
+    location = f"/v1/streams/{created.id}"
+    if (wire := _wanted_wire(accept)) is not None:
+        return await _events(request, caller, created.id, None, wire, headers={"location": location})
+    answer = Created(id=created.id, status=created.status, events_url=f"{location}/events")
+    return _json(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
+
+
+@router.get(
+    "/streams/{stream_id}/events",
+    response_class=Response,
+    responses={
+        200: _EVENTS,
+        204: {"description": "The stream is over and the cursor at its end: nothing will ever come."},
+        400: {**_ERROR, "description": "The cursor is no event id."},
+        **_LOOK_UP,
+    },
+)
+async def stream_events(
+    request: Request,
+    caller: CallerOf,
+    stream_id: str,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",  # OpenAPI has its own way to say it
+    last_event_id: Annotated[str | None, Header(description="Resume after this event; wins over the query.")] = None,
+    query_cursor: Annotated[
+        str | None, Query(alias="last_event_id", description="The same for clients without headers.")
+    ] = None,
+    query_camel: Annotated[str | None, Query(alias="lastEventID", include_in_schema=False)] = None,
+    query_camel_id: Annotated[str | None, Query(alias="lastEventId", include_in_schema=False)] = None,
+    after: Annotated[str | None, Query(description="An event id, or `now` for new events only.")] = None,
+) -> Response:
+    """Read a stream: from its start, from a cursor, or from now on. Any edge, any number of readers."""
+    cursor = last_event_id or query_cursor or query_camel or query_camel_id or after or None
+    return await open_events(request, caller, stream_id, cursor=cursor, accept=accept)
+
+
+async def open_events(request: Request, caller: Caller, stream_id: str, *, cursor: str | None, accept: str) -> Response:
+    """What `stream_events` does once it is known what was asked for; the events lane comes here directly."""
+    return await _events(request, caller, stream_id, cursor, _wanted_wire(accept) or SSE)
+
+
+@router.get("/streams/{stream_id}", response_model=StreamState, responses=_LOOK_UP)
+async def stream_state(request: Request, caller: CallerOf, stream_id: str) -> Response:
+    """The stream at this moment, with the message so far."""
+    return await _streams(request).state(caller, stream_id)
+
+
+@router.post(
+    "/streams/{stream_id}/cancel",
+    status_code=202,
+    response_model=CancelAnswer,
+    responses={400: _ERROR, 413: _ERROR, 422: _ERROR, **_LOOK_UP},
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": body_schema(Cancel)}}}},
+)
+async def cancel_stream(request: Request, caller: CallerOf, stream_id: str) -> Response:
+    """Stop a stream for all its readers. Leaving is not stopping: a closed connection cancels nothing."""
+    body, _ = await read_json(request, max_bytes=_settings(request).max_body_bytes)
+    wanted = _validated(Cancel, body)
+    reply = await _streams(request).cancel(caller, stream_id, attempt=wanted.attempt)
+    match reply:
+        case Cancelling():
+            answer = CancelAnswer(id=stream_id, status="cancelling")
+        case Ended():
+            answer = CancelAnswer(id=stream_id, status="cancelled")
+        case Stale():
+            answer = CancelAnswer(id=stream_id, status="running", ignored=True)
+        case Gone():
+            answer = CancelAnswer(id=stream_id, status="gone", ignored=True)
+        case _:
+            answer = CancelAnswer(id=stream_id, status=reply.status, ignored=True)
+    return _json(answer.model_dump(), 202)
+
+
+@router.delete("/streams/{stream_id}", status_code=204, response_class=Response, responses=_LOOK_UP)
+async def delete_stream(request: Request, caller: CallerOf, stream_id: str) -> Response:
+    """Remove a stream and its text now. A live one ends for its readers, and its worker stops."""
+    await _streams(request).delete(caller, stream_id)
+    return Response(status_code=204)
+
+
+@router.get("/streams", response_model=StreamList, responses={400: _ERROR, 422: _ERROR, 503: _LOOK_UP[503]})
+async def list_streams(
+    request: Request,
+    caller: CallerOf,
+    status: Annotated[
+        Literal["live", "finished", "queued", "running", "done", "error", "cancelled"] | None, Query()
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}-[0-9a-f]{32}$")] = None,
+) -> Response:
+    """The caller's streams, last used first, without their content."""
+    streams, following = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
+    return _json({"streams": streams, "next": following})
+
+
+@router.get("/stats", response_model=dict[str, Any], responses={503: _LOOK_UP[503]})
+async def statistics(request: Request, caller: CallerOf) -> Response:
+    """Counts and bytes over all streams, and of this edge."""
+    return _json(await _streams(request).statistics(caller))
+
+
+@router.get("/providers", response_model=ProviderList)
+async def providers(request: Request, caller: CallerOf) -> Response:
+    """The configured providers and the models they serve; patterns such as `gpt-*` are shown as they are."""
+    found = [
+        {"name": provider.name, "dialect": provider.dialect, "models": provider.models}
+        for provider in _settings(request).providers
+    ]
+    return _json({"providers": found})
+
+
+async def _events(
+    request: Request,
+    caller: CallerOf,
+    stream_id: str,
+    cursor: str | None,
+    wire: Wire,
+    *,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    if cursor is not None and len(cursor) > MAX_EVENT_ID_CHARS:
+        cursor = cursor[: MAX_EVENT_ID_CHARS + 1]  # refused all the same, without carrying it along
+    reader = await _streams(request).open(caller, stream_id, cursor, wire)
+    if reader is None:
+        return Response(status_code=204)
+    metrics: Metrics = request.app.state.metrics
+    return EventStream(reader, send_timeout_s=_settings(request).send_timeout_s, metrics=metrics, headers=headers)
+
+
+def _wanted_wire(accept: str) -> Wire | None:
+    """The wire that the Accept header names, if it names one."""
+    if "application/x-ndjson" in accept or "application/jsonl" in accept:
+        return NDJSON
+    return SSE if "text/event-stream" in accept else None
+
+
+def _validated(model: type[Any], body: dict[str, Any]) -> Any:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidBody(explain(error)) from error
+
+
+def _idempotency_key(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if not 1 <= len(text) <= _MAX_KEY_CHARS or not (text.isascii() and text.isprintable()):
+        raise InvalidRequest(f"Idempotency-Key must be 1 to {_MAX_KEY_CHARS} printable ASCII characters.")
+    return text
+
+
+def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json_line(content), status, headers, media_type="application/json")
+
+
+def _streams(request: Request) -> Streams:
+    streams: Streams = request.app.state.streams
+    return streams
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings

@@ -1,0 +1,3 @@
+"""How bytes reach a connection: the protocol of a carrier and one module for each kind; nothing about events."""
+
+__all__ = ()

@@ -1,0 +1,216 @@
+"""uvicorn's HTTP protocol, and what it lacks.
+
+The ASGI scope names the connection, so that a stream can write to it. And a request has to come in time and in a
+bounded size: uvicorn by itself waits for ever for the end of a head, and keeps all of it.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.types import Send
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from shared.log.events import json_line
+
+__all__ = ("CONNECTION_EXTENSION", "DirectSocket", "Headers", "StreamProtocol")
+
+CONNECTION_EXTENSION: Final = "tailrace.connection"
+
+_HEAD_S: Final = 10.0
+_HEAD_BYTES: Final = 128 * 1024
+_AROUND_BYTES: Final = len(":\r\n")  # the least that a header has beside its name and value
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
+_CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
+
+Headers = list[tuple[bytes, bytes]]
+# Its `send` takes what there is room for, answers how much that was, and raises `OSError`.
+DirectSocket = socket.SocketType
+
+
+class StreamProtocol(HttpToolsProtocol):
+    """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
+
+    # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
+    __slots__ = ("_head_bytes", "_head_timer", "_is_refused", "_lost", "_on_stall", "_responding", "_socket", "is_lost")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._on_stall: Callable[[], None] | None = None
+        self._lost: asyncio.Future[None] | None = None
+        self._responding: RequestResponseCycle | None = None
+        self._socket: DirectSocket | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._is_refused = False
+        self.is_lost = False
+
+    @property
+    def is_writable(self) -> bool:
+        return not self.flow.write_paused
+
+    @property
+    def direct_socket(self) -> DirectSocket | None:
+        """The connection's socket, to send past the transport; None if that cannot be, because of TLS.
+
+        Once `is_lost` sending fails with `OSError`, also when the kernel has given the descriptor to somebody else.
+        """
+        if self._socket is None and not self.is_lost:
+            found = self.transport.get_extra_info("socket")
+            if found is None or self.transport.get_extra_info("sslcontext") is not None:
+                return None
+            # Not a copy of the descriptor: a copy would keep the connection open when the transport has closed it.
+            self._socket = DirectSocket(found.family, found.type, found.proto, found.fileno())
+        return self._socket
+
+    def watch(self, on_stall: Callable[[], None] | None) -> None:
+        """Call `on_stall` when the write buffer passes its high-water mark, and when the connection is lost.
+
+        Only one response is under way on a connection, also when further requests have been pipelined behind it.
+        """
+        self._on_stall = on_stall
+
+    async def lost(self) -> None:
+        """Wait until the connection is closed and its buffer is flushed or dropped."""
+        if self.is_lost:
+            return
+        self._lost = asyncio.get_running_loop().create_future()
+        await self._lost
+
+    def begin(self, headers: Headers, send: Send) -> bytes | None:
+        """The head of a chunked 200, to be written next; None if `send` is not the server's own and has to be told.
+
+        uvicorn examines every header of every response; these are ours.
+        """
+        cycle = self._responding
+        if cycle is None or cycle.send != send:
+            return None
+        cycle.response_started, cycle.waiting_for_100_continue, cycle.chunked_encoding = True, False, True
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        ending = _CHUNKED if cycle.keep_alive else _CHUNKED_AND_CLOSE
+        return b"".join([_OK, *lines, ending])
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn's, but for the addresses of both ends: two calls to the kernel for what nothing here asks."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "http"
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)  # counts anew from where one thing ends and another begins, or is refused
+        if self._head_bytes > _HEAD_BYTES:
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        if self._head_timer is None:  # a further request on this connection
+            self._await_head()
+        # The scope is a plain dict; the typed view of it knows only extensions that are dicts themselves.
+        self.scope["extensions"] = {CONNECTION_EXTENSION: self}  # type: ignore[dict-item]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer, which comes when the head is over, is nothing that anybody here asks for."""
+        if self._head_timer is not None:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """What is no body, as a trailer, is bounded like a head: the parser would keep it, and read it without end."""
+        if self._head_timer is None:
+            self._head_bytes = 0
+        super().on_body(body)
+
+    def on_headers_complete(self) -> None:
+        """One read may bring the end of a head that is too large, so the head itself is measured as well."""
+        if len(self.url) + sum(len(name) + len(value) + _AROUND_BYTES for name, value in self.headers) > _HEAD_BYTES:
+            self._refuse_head()
+            raise ValueError("head too large")  # ends the parsing of what was read
+        self._forget_head()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._forget_head()
+        super().on_message_complete()
+        self.cycle.more_body = False  # uvicorn leaves it of what was answered early
+
+    def on_response_complete(self) -> None:
+        """Answered early, a body may still be coming: its rest is given as long as a head, whatever drips in."""
+        answered = self._responding  # `cycle` is the last request that came, and may have a body of its own to come
+        super().on_response_complete()
+        if answered is not None and answered.more_body and self._head_timer is None and not self.transport.is_closing():
+            self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, in the shape of every other error."""
+        self._refuse(400, "This is not an HTTP request.")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._on_stall is not None:
+            self._on_stall()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        if self._socket is not None:
+            self._socket.detach()  # the transport closes it, after this
+        self._forget_head()
+        super().connection_lost(exc)
+        if self._on_stall is not None:
+            self._on_stall()
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._responding = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(_HEAD_S, self._head_is_late)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        self.transport.abort()
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, "The head of the request is too large.")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer without the application, and close. A response that is under way is cut instead.
+
+        Once: what one read brings may be wrong in several ways.
+
+        What still comes is read and dropped, for as long as a head is given: closing on unread bytes resets the
+        connection, and the peer might lose the answer with it.
+        """
+        if self._is_refused:
+            return
+        self._is_refused = True
+        self._forget_head()
+        # uvicorn has no cycle before the first request, whatever its annotation says.
+        is_free = self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)  # type: ignore[redundant-expr]
+        if is_free:
+            code = "invalid_request"
+            body = json_line({"error": {"code": code, "message": message, "retryable": False}})
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+        if is_free and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._await_head()
+        else:
+            self.transport.close()

@@ -1,0 +1,389 @@
+"""One reader: a cursor that walks to the tail of a stream and then stays with it.
+
+It takes what comes next from the edge's feed where that reaches far enough back, and from Redis where it does not;
+so however slow it is, nothing queues up for it. Once it is up to date, and its carrier allows, the feed writes to it
+directly.
+"""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.edge.carriers.carrier import Carrier, Disconnected
+from services.edge.carriers.uvicorn_protocol import DirectSocket
+from services.edge.delivery.batch import Batch
+from services.edge.delivery.feed import Feed
+from services.edge.delivery.large_frames import FrameName
+from services.edge.wires import notices as synthetic
+from services.edge.wires.wire import Wire
+from shared.errors import StoreError
+from shared.log.lineage import Reset
+from shared.log.position import EventId
+from shared.log.slicing import until
+from shared.store.resume import Deliver, Gap, UpToDate, Vanished, step
+from shared.store.state import Meta, Snapshot
+
+if TYPE_CHECKING:
+    from services.edge.delivery.hub import Hub
+
+__all__ = ("FIRST_PAGE_EVENTS", "Reader")
+
+logger = logging.getLogger(__name__)
+
+# Entries of one read of Redis. An event can be 32 KB, so pages begin small and grow only while their events are small;
+# and the least is more than a stream can have fences, so that no page is fences only.
+FIRST_PAGE_EVENTS, _LEAST_EVENTS, _MOST_EVENTS = 32, 8, 256
+# What is sent of one page, and in one write: as much can a reader that has stopped reading hold up, beside what the
+# transport takes before it says that it is full, which is 64 KB and a write.
+_PAGE_BYTES, _WRITE_BYTES = 64 * 1024, 16 * 1024
+# Of a message that starts over; what follows comes as events.
+_RESET_BYTES = 64 * 1024
+
+_RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What is sent next, framed, and what goes with it: a reader that takes its time holds no more than this."""
+
+    payload: bytes
+    start: EventId
+    end: EventId
+    events: int
+    is_last: bool
+
+
+class Reader:
+    """Follows one stream from `cursor` until its end, the reader's, or the edge's."""
+
+    __slots__ = (
+        "_beat_due",
+        "_carrier",
+        "_feed",
+        "_hub",
+        "_is_connected",
+        "_is_current",
+        "_is_over",
+        "_opening_meta",
+        "_page_events",
+        "_pause_s",
+        "_snapshot",
+        "_stream_id",
+        "_waiter",
+        "cursor",
+        "expires_at",
+        "is_leaving",
+        "wire",
+    )
+
+    def __init__(
+        self, hub: "Hub", origin: Snapshot | Feed, cursor: EventId, *, wire: Wire, is_fresh: bool = False
+    ) -> None:
+        """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
+        self.wire = wire
+        self.cursor = cursor
+        self.is_leaving = False
+        self.expires_at = hub.expiry()
+        self._hub = hub
+        self._snapshot: Snapshot | None = None
+        self._feed: Feed | None = None
+        self._opening_meta: Meta | None = None
+        if isinstance(origin, Feed):
+            self._stream_id, self._feed = origin.id, origin
+        else:
+            self._stream_id, self._snapshot = origin.meta.id, origin
+            self._opening_meta = origin.meta if is_fresh else None
+        self._carrier: Carrier | None = None
+        self._is_connected = True
+        self._is_current = False
+        self._is_over = False
+        self._page_events = FIRST_PAGE_EVENTS
+        self._pause_s = 0.0
+        self._waiter: asyncio.Future[None] | None = None
+        self._beat_due = False
+
+    def __repr__(self) -> str:
+        state = "live" if self._feed and self._feed.is_live(self) else "catching up"
+        return f"<Reader {self._stream_id[:8]}… at {self.cursor.position} {state} {self.wire.name}>"
+
+    async def run(self, carrier: Carrier) -> None:
+        """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
+        self._carrier = carrier
+        self._hub.attach(self)
+        try:
+            if self._feed is not None:
+                self._feed = self._hub.share(self, self._feed)
+            elif self._snapshot is not None and not self._snapshot.meta.is_over:
+                self._feed = self._hub.follow(self, self._snapshot.meta, None)
+                self._share(self._snapshot, self._feed)
+            await self._open(carrier)
+            while not self._is_over and not self.is_leaving:
+                await self._advance(carrier)
+                if self._is_current:
+                    # Here a reader spends its life. Each coroutine further in would cost it a quarter of a kilobyte.
+                    await self._stay(carrier)
+            if self._is_over:
+                await carrier.end()
+            else:
+                await self._say_goodbye(carrier)
+        finally:
+            self._hub.detach(self, self._feed)
+
+    # What the feed, the hub and the protocol call; never blocks.
+
+    def write(self, chunked: bytes) -> DirectSocket | None:
+        if self._carrier is None or not self._is_connected:
+            return None
+        return self._carrier.write(chunked)
+
+    def beat(self) -> None:
+        """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
+        if self._feed is not None and self._feed.is_live(self):
+            self._feed.write(self, self._hub.heartbeat_chunk(self.wire))
+        else:
+            self._beat_due = True
+            self.wake()
+
+    def stall(self) -> None:
+        """The transport's buffer is full, or the peer is gone: stop writing until it has drained."""
+        self._step_back()
+
+    def disconnect(self) -> None:
+        """The peer has gone, or is given up."""
+        self._is_connected = False
+        self._step_back()
+
+    def abort(self) -> None:
+        """Cut the connection now, whatever is on its way."""
+        self.disconnect()
+        if self._carrier is not None:
+            self._carrier.abort()
+
+    def leave(self) -> None:
+        """Ask the reader to go elsewhere, at the next event boundary."""
+        self.is_leaving = True
+        self._step_back()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _step_back(self) -> None:
+        """Not be live, and see what is to be done."""
+        if self._feed is not None:
+            self._feed.leave(self)
+        self.wake()
+
+    # The walk to the tail.
+
+    def _share(self, snapshot: Snapshot, feed: Feed) -> None:
+        """Those who come back with us were cut where we were: let the feed have what we have read."""
+        match step(self.cursor, snapshot, max_bytes=_PAGE_BYTES):
+            case Deliver(entries, is_cut=False):
+                nonces = snapshot.meta.lineage.nonces
+                feed.prepend(Batch(entries, nonces), nonces)
+
+    async def _open(self, carrier: Carrier) -> None:
+        opening = self.wire.opening(self._hub.retry_ms())
+        if self._opening_meta is not None:
+            opening += self.wire.frame(None, synthetic.start(self._opening_meta))
+            self._opening_meta = None
+        if opening:
+            await carrier.send(opening)
+
+    async def _advance(self, carrier: Carrier) -> None:
+        if self._beat_due:
+            self._beat_due = False
+            await carrier.send(self.wire.heartbeat)
+        # A stalled carrier makes us wait here; whatever is decided below is then decided on what is true afterwards.
+        await carrier.ready()
+        if not self._is_connected:
+            raise Disconnected
+        feed = self._feed
+        if feed is not None and feed.is_gone:
+            await self._finish_gone(carrier)
+        elif feed is not None and feed.covers(self.cursor):
+            await self._follow(feed, carrier)
+        else:
+            await self._read(carrier)
+
+    async def _follow(self, feed: Feed, carrier: Carrier) -> None:
+        self._snapshot = None
+        batch = feed.after(self.cursor.position.offset)
+        if batch is not None:
+            parcel = self._pack(batch)
+            del batch
+            await self._deliver(parcel, carrier)
+            return
+        self._is_over = feed.is_over
+        self._is_current = not feed.is_over
+
+    async def _stay(self, carrier: Carrier) -> None:
+        """Up to date: be live until something else than news happens."""
+        self._is_current = False
+        feed = self._feed
+        if feed is None or self._has_to_do:
+            return
+        if carrier.can_write:
+            feed.join(self)
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            feed.leave(self)
+
+    async def _read(self, carrier: Carrier) -> None:
+        """Take the next step from Redis. While Redis cannot answer the reader is kept, not turned away."""
+        try:
+            await self._step(carrier)
+        except StoreError as error:
+            self._hub.metrics.store_errors.labels(code=error.code).inc()
+            if not error.retryable:
+                raise
+            self._pause_s = min(max(2 * self._pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
+            await self._wait(self._pause_s * random.uniform(0.5, 1.0))
+        else:
+            self._pause_s = 0.0
+
+    async def _step(self, carrier: Carrier) -> None:
+        snapshot = self._snapshot or await self._page()
+        self._snapshot = None
+        if snapshot is None:
+            await self._finish_gone(carrier)
+            return
+        match step(self.cursor, snapshot, max_bytes=_PAGE_BYTES):
+            case Deliver(entries, _, is_cut):
+                wanted = len(entries) if is_cut else 2 * self._page_events
+                self._page_events = min(max(wanted, _LEAST_EVENTS), _MOST_EVENTS)
+                parcel = self._pack(Batch(entries, snapshot.meta.lineage.nonces))
+                del snapshot, entries  # a reader that takes its time must not hold what it will not be sent
+                await self._deliver(parcel, carrier)
+            case UpToDate():
+                await self._up_to_date(snapshot.meta)
+            case Gap(to):
+                await self._skip(carrier, to)
+            case Reset(reason):
+                await self._start_over(carrier, reason)
+            case Vanished():
+                await self._finish_gone(carrier)
+
+    async def _page(self) -> Snapshot | None:
+        return await self._hub.store.read(self._stream_id, self.cursor.position, limit=self._page_events)
+
+    def _pack(self, batch: Batch) -> _Parcel:
+        known = None
+        if batch.events == 1 and batch.size_bytes > _PAGE_BYTES:
+            known = self._hub.large_frames.find(self._name(self.cursor, batch.cursor))
+        payload = known or batch.frames(self.wire)
+        while len(payload) > 2 * _PAGE_BYTES and batch.events > 1:
+            batch = batch.first_half()  # JSON can be six times as long as the text
+            payload = batch.frames(self.wire)
+        return _Parcel(payload, self.cursor, batch.cursor, batch.events, batch.is_last)
+
+    async def _deliver(self, parcel: _Parcel, carrier: Carrier) -> None:
+        self.cursor = parcel.end
+        if parcel.events > 1 or len(parcel.payload) <= _PAGE_BYTES:
+            await self._send_in_pieces(carrier, parcel.payload)
+        else:
+            await self._send_large(carrier, parcel)
+        self._hub.delivered(self.wire, parcel.events)
+        self._is_over = parcel.is_last
+
+    async def _send_large(self, carrier: Carrier, parcel: _Parcel) -> None:
+        """One event of a folded block. Between pieces the frame is the edge's, and if it drops it, made again."""
+        frames, name = self._hub.large_frames, self._name(parcel.start, parcel.end)
+        size, sent = len(parcel.payload), 0
+        frames.keep(name, parcel.payload)
+        parcel.payload = b""
+        while sent < size:
+            frame = frames.find(name)
+            if frame is None:
+                frame = await self._framed_again(parcel, size)
+                frames.keep(name, frame)
+            piece = frame[sent : sent + _WRITE_BYTES]
+            del frame
+            await carrier.send(piece)
+            sent += len(piece)
+
+    def _name(self, start: EventId, end: EventId) -> FrameName:
+        return FrameName(self._stream_id, start.position.offset, str(end), self.wire.name)
+
+    async def _framed_again(self, parcel: _Parcel, size: int) -> bytes:
+        """The frame that was begun. If the log does not hold its event any more, only a cut can tell the reader so."""
+        while self._is_connected:
+            try:
+                snapshot = await self._hub.store.read(self._stream_id, parcel.start.position, limit=_LEAST_EVENTS)
+            except StoreError as error:
+                self._hub.metrics.store_errors.labels(code=error.code).inc()
+                if not error.retryable:
+                    break
+                await asyncio.sleep(_RETRY_MOST_S * random.uniform(0.5, 1.0))
+                continue
+            match step(parcel.start, snapshot) if snapshot is not None else None:
+                case Deliver(entries) if entries[0].position.offset >= parcel.end.position.offset:
+                    entry = until(entries[0], parcel.end.position)
+                    frame = self.wire.frame(str(parcel.end), entry.event.data())
+                    if len(frame) == size:
+                        return frame
+            break
+        raise Disconnected
+
+    async def _up_to_date(self, meta: Meta) -> None:
+        if meta.is_over:
+            self._is_over = True
+        elif self._feed is None or not self._hub.is_followed(self._feed):
+            # It had ended when we came, or ended here, and now goes on: Redis has lost the ending.
+            self._feed = self._hub.follow(self, meta, self._feed)
+        elif not self._feed.covers(self.cursor):
+            await self._wait()  # Redis was read a moment ahead of the shared tail, which will come by
+
+    async def _skip(self, carrier: Carrier, to: EventId) -> None:
+        self._hub.metrics.gaps.inc()
+        data = synthetic.gap(str(self.cursor), str(to), "trimmed")
+        self.cursor = to
+        await carrier.send(self.wire.frame(str(to), data))
+
+    async def _start_over(self, carrier: Carrier, reason: str) -> None:
+        kept = await self._hub.content(self._stream_id, most_bytes=_RESET_BYTES)
+        if kept is None:
+            await self._finish_gone(carrier)
+            return
+        self._hub.metrics.resets.labels(reason=reason).inc()
+        content, self.cursor = kept
+        event_id = str(self.cursor) if self.cursor.nonce else None
+        frame = self.wire.frame(event_id, synthetic.reset(reason, content.parts()))
+        del kept, content
+        await self._send_in_pieces(carrier, frame)
+
+    async def _finish_gone(self, carrier: Carrier) -> None:
+        await carrier.send(self.wire.frame(None, synthetic.gone()))
+        self._is_over = True
+
+    async def _say_goodbye(self, carrier: Carrier) -> None:
+        retry_ms = self._hub.retry_ms()
+        await carrier.send(self.wire.opening(retry_ms) + self.wire.frame(None, synthetic.reconnect(retry_ms)))
+        await carrier.cut()
+
+    async def _send_in_pieces(self, carrier: Carrier, payload: bytes) -> None:
+        for start in range(0, len(payload), _WRITE_BYTES):
+            await carrier.send(payload[start : start + _WRITE_BYTES])
+
+    @property
+    def _has_to_do(self) -> bool:
+        return not self._is_connected or self.is_leaving or self._beat_due
+
+    async def _wait(self, seconds: float | None = None) -> None:
+        """Until woken, or for some seconds; not at all if something is to be done already."""
+        if self._has_to_do:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._waiter
+        except TimeoutError:
+            return
+        finally:
+            self._waiter = None

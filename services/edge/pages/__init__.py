@@ -1,0 +1,3 @@
+"""The pages that an edge serves to browsers, and their headers."""
+
+__all__ = ()

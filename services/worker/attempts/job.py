@@ -1,0 +1,226 @@
+"""One job: claim a stream and see it to its end. The claim decides everything; a job that comes twice does no harm."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from services.worker.attempts.attempt import Attempt, Handover, can_continue, failed
+from services.worker.attempts.continuation import is_continuable
+from services.worker.providers.provider import CompletionRequest, Provider
+from services.worker.writing.appender import Appender
+from services.worker.writing.cancels import Cancels
+from services.worker.writing.leases import LeaseRenewer
+from services.worker.writing.writer import Lost, StoreStalled, Writer
+from shared.errors import LogLost, StoreError, StoreFull, StreamTooLarge, WorkerCrashLoop, WorkerLost
+from shared.log.events import CANCELLED, Event
+from shared.log.position import NONCE_CHARS
+from shared.log.tokens import AttemptUsage
+from shared.queue.arq import ArqDispatcher
+from shared.settings.settings import Settings
+from shared.store.calls import Claim
+from shared.store.message import read_content
+from shared.store.replies import Claimed, ClaimReply, Exhausted, TailMismatch
+from shared.store.state import unreported
+from shared.store.store import Store
+from shared.telemetry.metrics import APPEND_ANSWERS, CLAIM_ANSWERS, FINISH_ANSWERS, Metrics
+
+__all__ = ("Jobs",)
+
+logger = logging.getLogger(__name__)
+
+# How long a handover may take when the process is already on its way out.
+_LAST_WORDS_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to claim a stream: what is kept of it, why, from whom, and what it has cost before."""
+
+    mode: Literal["continue", "restart"] = "restart"
+    reason: str = "start"
+    holder: str = ""
+    first_provider: int = 0
+    spent: Mapping[int, AttemptUsage] = field(default_factory=dict)
+
+
+class Jobs:
+    """Runs jobs. `providers_of` names the providers of a model, best first."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        store: Store,
+        appender: Appender,
+        renewer: LeaseRenewer,
+        cancels: Cancels,
+        dispatcher: ArqDispatcher,
+        providers_of: Callable[[str], Sequence[Provider]],
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._appender = appender
+        self._renewer = renewer
+        self._cancels = cancels
+        self._dispatcher = dispatcher
+        self._providers_of = providers_of
+        self._settings = settings
+        self._metrics = metrics
+
+    async def pull(self, stream_id: str, *, takeover: bool = False) -> None:
+        """Pull a stream to its end, if the claim is granted. Raises `StoreError` when Redis cannot answer."""
+        plan: _Plan | None = await self._takeover(stream_id) if takeover else _Plan()
+        attempt: Attempt | None = None
+        handover: Handover | None = None
+        while plan is not None:
+            nonce, reply = await self._claim(stream_id, plan)
+            if not isinstance(reply, Claimed):
+                await self._not_claimed(stream_id, reply, plan, attempt, handover)
+                return
+            attempt = self._attempt(stream_id, nonce, reply, plan)
+            handover = await self._run(attempt)
+            plan = await self._next_plan(reply, attempt, handover, plan) if handover else None
+
+    async def _takeover(self, stream_id: str) -> _Plan | None:
+        """The plan for a stream whose worker is gone; None if there is nothing left to take over."""
+        meta = await self._store.meta(stream_id)
+        if meta is None or meta.is_over:
+            return None
+        spent = {**meta.usages, meta.attempt: unreported(meta)} if meta.attempt else {}
+        if meta.cancelling:
+            await self._finish(stream_id, CANCELLED)
+            return None
+        if meta.attempt and meta.interruption == "fail":
+            await self._finish(stream_id, failed(WorkerLost(), spent)[0])
+            return None
+        return _Plan(await self._mode(stream_id, meta.model, meta.interruption), "takeover", spent=spent)
+
+    async def _next_plan(self, claimed: Claimed, attempt: Attempt, handover: Handover, plan: _Plan) -> _Plan:
+        """The plan for taking over from ourselves."""
+        model = CompletionRequest.parse(claimed.request).model
+        return _Plan(
+            mode=await self._mode(attempt.writer.id, model, claimed.interruption),
+            reason=handover.reason,
+            holder=attempt.writer.nonce,
+            first_provider=handover.next_provider,
+            spent={**plan.spent, attempt.writer.attempt: attempt.writer.usage},
+        )
+
+    async def _mode(self, stream_id: str, model: str, interruption: str) -> Literal["continue", "restart"]:
+        """Continue if the stream's policy, a provider and what has been said so far allow it."""
+        if interruption == "restart" or not any(can_continue(provider) for provider in self._providers_of(model)):
+            return "restart"
+        content = await read_content(self._store, stream_id)
+        return "continue" if is_continuable(content.parts()) else "restart"
+
+    async def _claim(self, stream_id: str, plan: _Plan) -> tuple[str, ClaimReply]:
+        nonce = secrets.token_hex(NONCE_CHARS // 2)
+        claim = Claim(
+            nonce=nonce,
+            worker=self._name,
+            lease_ms=round(self._settings.lease_s * 1000),
+            mode=plan.mode,
+            reason=plan.reason,
+            holder=plan.holder,
+            max_attempts=self._settings.max_attempts,
+        )
+        reply = await self._store.claim(stream_id, claim, self._settings.retention)
+        self._metrics.claims.labels(answer=CLAIM_ANSWERS[type(reply)]).inc()
+        return nonce, reply
+
+    def _attempt(self, stream_id: str, nonce: str, claimed: Claimed, plan: _Plan) -> Attempt:
+        writer = self._appender.open(stream_id, attempt=claimed.attempt, nonce=nonce, tail=claimed.keep)
+        if claimed.cancelling:
+            writer.stop()
+        return Attempt(
+            claimed,
+            writer,
+            store=self._store,
+            providers=self._providers_of(CompletionRequest.parse(claimed.request).model),
+            spent=plan.spent,
+            first_provider=plan.first_provider,
+            settings=self._settings,
+            metrics=self._metrics,
+        )
+
+    async def _run(self, attempt: Attempt) -> Handover | None:
+        """One attempt between its registration and its removal. None when there is nothing left to do here."""
+        writer = attempt.writer
+        where = {"stream": writer.id, "attempt": writer.attempt}
+        self._renewer.add(writer)
+        self._cancels.add(writer)
+        try:
+            return await attempt.run()
+        except Lost as lost:
+            if isinstance(lost.reply, TailMismatch):
+                # The store lost more of the log than we can repair. Whoever continues has to fence first: we do.
+                return Handover("log_lost", LogLost())
+            logger.info("stream lost: %s", APPEND_ANSWERS[type(lost.reply)], extra=where)
+        except StoreStalled:
+            await self._release(writer)
+            await self._finish(writer.id, failed(StoreFull(), {writer.attempt: writer.usage})[0])
+        except StreamTooLarge as problem:
+            await self._release(writer)
+            await self._finish(writer.id, failed(problem, {writer.attempt: writer.usage})[0])
+        except StoreError as refusal:
+            logger.exception("the store refused an append for good: %s", refusal.code, extra=where)
+            await self._release(writer)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._hand_over(writer))
+            raise
+        finally:
+            self._cancels.remove(writer)
+            self._renewer.remove(writer)
+        return None
+
+    async def _not_claimed(
+        self, stream_id: str, reply: ClaimReply, plan: _Plan, attempt: Attempt | None, handover: Handover | None
+    ) -> None:
+        if not isinstance(reply, Exhausted):
+            logger.info("not claimed: %s", CLAIM_ANSWERS[type(reply)], extra={"stream": stream_id})
+        elif attempt is not None and handover is not None:
+            await attempt.fail(handover.error)  # ours still, and nobody else's turn
+        else:
+            await self._finish(stream_id, failed(WorkerCrashLoop(), plan.spent)[0])
+
+    async def _hand_over(self, writer: Writer) -> None:
+        """Leave a running stream to another worker: what we have goes out, the lease back, and a job into the queue."""
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await writer.flushed()
+                await self._release(writer)
+                await self._dispatcher.redispatch(writer.id, round_=f"{writer.attempt}.handover", takeover=True)
+        except (StoreError, Lost, StoreStalled, TimeoutError) as failure:
+            # The sweepers find it when the lease runs out; only later.
+            logger.warning("not handed over: %s", _cause(failure), extra={"stream": writer.id})
+
+    async def _release(self, writer: Writer) -> None:
+        try:
+            await self._store.release(writer.id, writer.nonce)
+        except StoreError as failure:
+            logger.warning("lease not released: %s", failure, extra={"stream": writer.id})
+
+    async def _finish(self, stream_id: str, event: Event) -> None:
+        """End a stream that nobody holds."""
+        nonce = secrets.token_hex(NONCE_CHARS // 2)
+        reply = await self._store.finish(stream_id, event, nonce=nonce, retention=self._settings.retention)
+        logger.warning("stream ended as %s: %s", event.kind, FINISH_ANSWERS[type(reply)], extra={"stream": stream_id})
+        self._metrics.streams_ended.labels(status=event.kind).inc()
+
+
+def _cause(failure: StoreError | Lost | StoreStalled | TimeoutError) -> str:
+    """Why a stream was not handed over, in words for the log."""
+    match failure:
+        case StoreError():
+            return failure.message
+        case Lost():
+            return APPEND_ANSWERS[type(failure.reply)]
+        case StoreStalled():
+            return "the store refuses appends"
+        case TimeoutError():
+            return "no answer in time"

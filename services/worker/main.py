@@ -1,0 +1,114 @@
+"""One worker process: arq brings jobs, everything else is ours. Built here, owned by one exit stack."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from services.worker.attempts.job import Jobs
+from services.worker.providers.http.session import new_session
+from services.worker.providers.openai.dialect import OpenAIProvider
+from services.worker.providers.provider import Provider
+from services.worker.puller import Puller
+from services.worker.upkeep.budget import Budget
+from services.worker.upkeep.sweeper import Sweeper
+from services.worker.writing.appender import Appender
+from services.worker.writing.cancels import Cancels
+from services.worker.writing.compactor import Compactor
+from services.worker.writing.leases import LeaseRenewer
+from shared.log.keys import Keyspace
+from shared.queue.arq import ArqDispatcher, open_queue
+from shared.settings.settings import Settings
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+from shared.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ("open_store", "run")
+
+logger = logging.getLogger(__name__)
+
+
+def open_store(settings: Settings) -> RedisStore:
+    """The store that these settings name. Nothing is connected yet."""
+    return RedisStore(open_client(settings.redis_url, timeout_s=settings.redis_timeout_s), Keyspace(settings.prefix))
+
+
+async def run(settings: Settings, *, registry: CollectorRegistry | None = None) -> None:
+    """Pull streams until SIGTERM or SIGINT; then finish what can be finished, hand over the rest, and return."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with _worker(settings, registry or CollectorRegistry()) as puller:
+        logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
+        await stopping.wait()
+        await puller.drain()
+
+
+@contextlib.asynccontextmanager
+async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Puller]:
+    metrics = Metrics.on(registry)
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    logging.getLogger("arq").setLevel(logging.WARNING)
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.worker_metrics_port is not None:
+            stack.enter_context(_serving_metrics(settings.worker_metrics_host, settings.worker_metrics_port, registry))
+        store = open_store(settings)
+        stack.push_async_callback(store.aclose)
+        url = settings.queue_url or settings.redis_url
+        queue = open_queue(url, prefix=settings.prefix, timeout_s=settings.redis_timeout_s)
+        stack.push_async_callback(queue.aclose, close_connection_pool=True)
+        session = await stack.enter_async_context(new_session())
+        providers = [OpenAIProvider(each, session, environment=os.environ) for each in settings.providers]
+        budget = Budget(store, settings, metrics)
+        compactor = Compactor(store, settings, metrics, on_full=budget.hurry)
+        appender = Appender(store, compactor, settings, metrics)
+        cancels = Cancels(store)
+        renewer = LeaseRenewer(lambda: open_store(settings), settings)
+        renewer.start()
+        stack.push_async_callback(renewer.stop)
+        dispatcher = ArqDispatcher(queue)
+        jobs = Jobs(
+            name=name,
+            store=store,
+            appender=appender,
+            renewer=renewer,
+            cancels=cancels,
+            dispatcher=dispatcher,
+            providers_of=lambda model: _serving(providers, model),
+            settings=settings,
+            metrics=metrics,
+        )
+        puller = Puller(name, jobs, queue, settings)
+        sweeper = Sweeper(store, dispatcher, settings)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [group.create_task(part.run()) for part in (appender, compactor, cancels, sweeper, budget, puller)]
+        yield puller
+        for task in tasks:
+            task.cancel()
+
+
+@contextlib.contextmanager
+def _serving_metrics(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
+    """Prometheus' own small server, in a thread: a scrape must not wait for a busy loop. Raises `OSError`."""
+    server, thread = start_http_server(port, host, registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _serving(providers: Sequence[Provider], model: str) -> Sequence[Provider]:
+    return [provider for provider in providers if provider.settings.serves(model)]

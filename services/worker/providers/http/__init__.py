@@ -1,0 +1,3 @@
+"""HTTP to providers on aiohttp: session, bodies, server-sent events, deadlines; nothing about what they mean."""
+
+__all__ = ()

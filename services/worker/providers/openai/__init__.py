@@ -1,0 +1,3 @@
+"""The OpenAI chat-completions dialect: requests, chunks, tool calls, errors."""
+
+__all__ = ()

@@ -1,0 +1,54 @@
+"""Finds streams that nobody is pulling: their job was lost on the way, or their worker died.
+
+Every worker sweeps. Two sweepers that find the same stream are harmless, because the claim is the lock.
+"""
+
+import asyncio
+import logging
+import random
+
+from shared.errors import StoreError
+from shared.queue.arq import ArqDispatcher
+from shared.settings.settings import Settings
+from shared.store.store import Store
+
+__all__ = ("Sweeper",)
+
+logger = logging.getLogger(__name__)
+
+_MOST = 500
+
+
+class Sweeper:
+    """Dispatches what is due again, until cancelled."""
+
+    def __init__(self, store: Store, dispatcher: ArqDispatcher, settings: Settings) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._settings = settings
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sweep_s * random.uniform(0.75, 1.25))
+            try:
+                await self.sweep()
+            except StoreError as error:
+                logger.warning("sweep failed: %s", error)
+
+    async def sweep(self) -> int:
+        """One look. Answers how many streams were dispatched again."""
+        found = await self._store.due(limit=_MOST)
+        for stream_id in found:
+            meta = await self._store.meta(stream_id)
+            if meta is None:
+                await self._store.forget(stream_id)
+            elif not meta.is_over:
+                # One round for each lease that ran out: sweepers that see the same one name the same job.
+                round_ = f"{meta.attempt}.{meta.lease_ms}.{self._window()}"
+                await self._dispatcher.redispatch(stream_id, round_=round_, takeover=meta.attempt > 0)
+                logger.info("dispatched again", extra={"stream": stream_id, "attempt": meta.attempt})
+        return len(found)
+
+    def _window(self) -> int:
+        """A new job name every lease time, should the job of this round have been lost as well."""
+        return int(asyncio.get_running_loop().time() / self._settings.lease_s)

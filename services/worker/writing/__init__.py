@@ -1,0 +1,3 @@
+"""From events to appended entries: writers, the appender, compaction, leases, cancels."""
+
+__all__ = ()

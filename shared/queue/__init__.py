@@ -1,0 +1,3 @@
+"""Dispatch: bringing a stream id to some worker."""
+
+__all__ = ()

@@ -1,0 +1,3 @@
+"""Settings of all processes, from environment and file."""
+
+__all__ = ()

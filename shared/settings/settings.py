@@ -1,0 +1,232 @@
+"""Every setting, its default and its unit. Environment (`TAILRACE_*`) wins over the file, the file over defaults.
+
+The file is named by `TAILRACE_CONFIG` (default `./tailrace.toml`, which may be absent). Unknown settings are refused
+in both places: a misspelt bound that silently keeps its default is found at three in the morning.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from shared.errors import InvalidConfiguration
+from shared.settings.providers import ProviderSettings, Seconds
+from shared.store.calls import Retention
+from shared.store.redis.address import CLUSTER_SCHEME
+
+__all__ = ("CONFIG_VARIABLE", "ENVIRONMENT_PREFIX", "Settings")
+
+ENVIRONMENT_PREFIX = "TAILRACE_"
+CONFIG_VARIABLE = "TAILRACE_CONFIG"
+
+# Read by the test suite and the launcher, not by the product's processes.
+_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "TAILRACE_REQUIRE_ALL"})
+_OTHER_PREFIXES = ("TAILRACE_TEST_",)
+
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Configuration of every process. Field `edge_port` is `TAILRACE_EDGE_PORT` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    # Redis
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Streams: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://",
+    )
+    queue_url: str | None = Field(
+        None,
+        description="The arq queue, if it is to live on another Redis than the streams, as it must beside a cluster.",
+    )
+    redis_timeout_s: Seconds = Field(5, description="Deadline of every Redis command.")
+    prefix: str = Field("tailrace", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="First part of every Redis key.")
+    buckets: int = Field(16, ge=1, le=256, description="How many hash tags new streams are spread over.")
+    secret: SecretStr | None = Field(
+        None, description="Key of idempotent stream ids; default: made once, kept in Redis."
+    )
+    allow_eviction: bool = Field(False, description="Run although Redis may evict keys. Streams can then be lost.")
+
+    # Life of a stream
+    retain_s: Seconds = Field(3600, description="How long a finished stream can be read.")
+    live_ttl_s: Seconds = Field(3600, description="Expiry of a live stream, pushed by each heartbeat.")
+    tombstone_s: Seconds = Field(
+        86_400, description="How long an expired or deleted stream answers 410 rather than 404."
+    )
+    dispatch_s: Seconds = Field(
+        30, description="How long a created stream may wait for a worker before it is dispatched again."
+    )
+    lease_s: Seconds = Field(10, description="How long a worker holds a stream without a sign of life.")
+    heartbeat_s: Seconds = Field(3, description="How often a worker renews its leases.")
+    sweep_s: Seconds = Field(2, description="How often each worker looks for expired leases.")
+    provider_tries: int = Field(4, ge=1, description="Requests for one attempt before the last error ends its stream.")
+    max_attempts: int = Field(3, ge=1, description="Claims of a stream before it ends with worker_crash_loop.")
+
+    # Limits
+    max_body_bytes: Bytes = Field(2 * 1024 * 1024, description="Largest request body.")
+    max_messages: int = Field(1000, ge=1, description="Most messages in a request.")
+    max_stream_bytes: Bytes = Field(50 * 1024 * 1024, description="Byte budget of one stream.")
+    max_total_bytes: Bytes = Field(500 * 1024 * 1024, description="Byte budget of all streams.")
+    max_tenant_bytes: Bytes | None = Field(None, description="Byte budget of one tenant; default: no other than all's.")
+
+    # Memory
+    soft_share: float = Field(
+        0.85, gt=0, le=1, description="Share of a byte budget from which finished streams are evicted."
+    )
+    free_share: float = Field(0.2, ge=0, lt=1, description="Share of a byte budget that an eviction makes free.")
+    budget_s: Seconds = Field(1, description="How often each worker looks after memory: folds, expires, evicts.")
+    fold_bytes: Bytes = Field(
+        3 * 1024, description="Single entries of a live stream from which its writer folds them into a block."
+    )
+    block_bytes: Bytes = Field(
+        1_000_000, le=4_000_000, description="Largest block; what a late reader gets in one event."
+    )
+    fold_after_s: Seconds = Field(3, description="How long after its end a stream is folded completely.")
+    recount_s: Seconds = Field(10, description="How often a worker compares the sums of a bucket with its streams.")
+
+    # Worker
+    max_jobs: int = Field(1000, ge=1, description="Streams one worker pulls at the same time.")
+    poll_delay_s: Seconds = Field(1, description="Longest pause between two looks at the queue; a new job rings.")
+    flush_ms: int = Field(
+        0, ge=0, description="Wait this long for more deltas before an append (the first never waits)."
+    )
+    worker_buffer_bytes: Bytes = Field(
+        256 * 1024, description="Text of one stream waiting for Redis before its provider is held."
+    )
+    store_stall_s: Seconds = Field(
+        30, description="How long a worker retries a refused append before it ends the stream."
+    )
+    worker_drain_s: Seconds = Field(
+        20, description="On SIGTERM, how long running streams may finish before they are handed over."
+    )
+
+    worker_metrics_port: int | None = Field(None, ge=1, le=65535, description="Serve a worker's /metrics here.")
+    worker_metrics_host: str = Field("127.0.0.1", description="Address that goes with worker_metrics_port.")
+
+    # Edge
+    edge_host: str = Field("127.0.0.1", description="Address to listen on.")
+    edge_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved elsewhere.")
+    edge_heartbeat_s: Seconds = Field(
+        10, description="Comment to a silent reader, so that proxies keep the connection."
+    )
+    retry_ms: int = Field(1000, ge=0, description="How long readers wait before they reconnect; jitter is added.")
+    max_connection_s: Seconds = Field(600, description="Age at which a reader is asked to reconnect; jitter is added.")
+    send_timeout_s: Seconds = Field(30, description="A reader that takes nothing for this long is cut off.")
+    send_buffer_bytes: Bytes = Field(96 * 1024, description="SO_SNDBUF of a reader's socket.")
+    tail_pace_s: Seconds = Field(0.005, description="Pause between two reads of the shared tail.")
+    tail_count: int = Field(256, ge=1, description="Entries of one stream in one read of the tail.")
+    feed_bytes: Bytes = Field(256 * 1024, description="Recent frames an edge keeps for each stream it follows.")
+    edge_buffer_bytes: Bytes = Field(
+        256 * 1024 * 1024,
+        description="Recent frames an edge keeps for all streams; the quietest give way. "
+        "As much again for large messages on their way to whoever asks for a stream's state.",
+    )
+    docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="auto: text on a terminal, else JSON lines."
+    )
+
+    providers: list[ProviderSettings] = Field(
+        default_factory=list, description="In the file: one `[[providers]]` table each, best first."
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Settings of this process. Raises `InvalidConfiguration` with what is wrong, in one line."""
+        _refuse_unknown(os.environ, known=set(cls.model_fields))
+        named = os.environ.get(CONFIG_VARIABLE)
+        if named is not None and not Path(named).is_file():
+            raise InvalidConfiguration(f"{CONFIG_VARIABLE} names a file that is not there: {named}")
+        try:
+            return cls()
+        except (ValidationError, SettingsError, OSError, ValueError) as error:
+            # Without its cause: the library's words quote what they do not understand, and that may be a secret.
+            raise InvalidConfiguration(_explain(error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get(CONFIG_VARIABLE, "tailrace.toml"))
+        file = TomlConfigSettingsSource(settings_cls, toml_file=path)
+        return init_settings, env_settings, file
+
+    @model_validator(mode="after")
+    def _leases_outlive_a_missed_heartbeat(self) -> Self:
+        if self.lease_s < 2 * self.heartbeat_s:
+            raise ValueError("lease_s must be at least twice heartbeat_s, or one lost heartbeat loses every stream")
+        return self
+
+    @model_validator(mode="after")
+    def _the_queue_is_on_no_cluster(self) -> Self:
+        cluster = f"{CLUSTER_SCHEME}:"
+        if self.queue_url is None and self.redis_url.startswith(cluster):
+            raise ValueError(
+                "queue_url must name a single Redis when the streams are in a cluster: arq knows no cluster"
+            )
+        if self.queue_url is not None and self.queue_url.startswith(cluster):
+            raise ValueError("queue_url must name a single Redis: arq knows no cluster")
+        return self
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(
+            live_ms=round(self.live_ttl_s * 1000),
+            retain_ms=round(self.retain_s * 1000),
+            tombstone_ms=round(self.tombstone_s * 1000),
+        )
+
+    @property
+    def streams_and_queue_share_redis(self) -> bool:
+        return self.queue_url is None or self.queue_url == self.redis_url
+
+    def providers_of(self, model: str) -> list[ProviderSettings]:
+        """The providers that serve a model, in the order of the file."""
+        return [provider for provider in self.providers if provider.serves(model)]
+
+
+def _refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
+    unknown = [
+        name
+        for name in environment
+        if name.startswith(ENVIRONMENT_PREFIX)
+        and name not in _OTHER_VARIABLES
+        and not name.startswith(_OTHER_PREFIXES)
+        and name[len(ENVIRONMENT_PREFIX) :].lower() not in known
+    ]
+    if unknown:
+        raise InvalidConfiguration(f"unknown environment variables: {', '.join(sorted(unknown))}")
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{_where(problem)}: {problem['msg']}" for problem in error.errors())
+    if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+        return f"the configuration file is not TOML: {error}"
+    if isinstance(error, OSError):
+        return f"the configuration file cannot be read: {error.strerror}"
+    return str(error)
+
+
+def _where(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"])

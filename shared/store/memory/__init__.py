@@ -1,0 +1,3 @@
+"""The same store in memory, for tests and simulation."""
+
+__all__ = ()

@@ -1,0 +1,79 @@
+"""Reading a whole message out of the log: for the state of a stream, and for readers that start over."""
+
+from dataclasses import dataclass
+from math import inf
+
+from shared.errors import StoreUnavailable
+from shared.log.lineage import Reset
+from shared.log.message import Content
+from shared.log.position import START, EventId
+from shared.store.resume import Deliver, Gap, UpToDate, step
+from shared.store.state import Meta
+from shared.store.store import Store
+
+__all__ = ("Assembled", "assemble", "read_content", "read_kept")
+
+_BEGINNING = EventId(START, None)
+_PAGE_EVENTS = 1000
+# When only the beginning is wanted. An event can be 32 KB.
+_SHORT_PAGE_EVENTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The parts of a message so far; `cursor` is the end of the last one."""
+
+    meta: Meta
+    content: Content
+    cursor: EventId
+
+
+async def assemble(store: Store, stream_id: str, *, most_bytes: float = inf) -> Assembled | None:
+    """Walk the log from its start to its tail, or as far as events of `most_bytes` go. None if it is not there."""
+    content, cursor, left_bytes = Content(), _BEGINNING, most_bytes
+    limit = _PAGE_EVENTS if most_bytes == inf else _SHORT_PAGE_EVENTS
+    while (snapshot := await store.read(stream_id, cursor.position, limit=limit)) is not None:
+        match step(cursor, snapshot):
+            case Deliver(entries, following):
+                for entry in entries:
+                    left_bytes -= len(entry.event.value)
+                    if left_bytes < 0:
+                        return _assembled(snapshot.meta, content)
+                    content.add(entry)
+                cursor = following
+            case Gap(to):
+                cursor = to
+            case Reset():
+                # A new attempt discarded what was read so far; it cannot happen more often than there are attempts.
+                content, cursor, left_bytes = Content(), _BEGINNING, most_bytes
+            case UpToDate():
+                return _assembled(snapshot.meta, content)
+            case _:
+                return None
+    return None
+
+
+def _assembled(meta: Meta, content: Content) -> Assembled:
+    lineage = meta.lineage
+    return Assembled(meta, content, lineage.event_id(content.offset) if lineage.attempt else _BEGINNING)
+
+
+_READ_BACK_EVENTS = 1000
+
+
+async def read_content(store: Store, stream_id: str) -> Content:
+    """The message as the log holds it now. Whoever is not the writer may see it change."""
+    content, position = Content(), START
+    while (snapshot := await store.read(stream_id, position, limit=_READ_BACK_EVENTS)) is not None and snapshot.entries:
+        for entry in snapshot.entries:
+            content.add(entry)
+            position = max(position, entry.position)
+    return content
+
+
+async def read_kept(store: Store, stream_id: str, keep: int) -> Content:
+    """The message up to the fence of our own claim. Raises `StoreUnavailable` if the log is not what the fence says."""
+    content = await read_content(store, stream_id)
+    if content.offset > keep:
+        raise StoreUnavailable(f"the log ends at {content.offset}, beyond its fence at {keep}")
+    return content

@@ -1,0 +1,84 @@
+"""Clients for `TAILRACE_REDIS_URL`: one Redis, a master found through Sentinels, or a cluster.
+
+`redis://`, `rediss://` and `unix://` are redis-py's own forms. `redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]`
+asks the Sentinels for the master at each connect, so a failover needs nothing but a new connection. For a cluster see
+`cluster_url.py`.
+"""
+
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from shared.errors import InvalidConfiguration
+from shared.store.redis.address import CLUSTER_SCHEME, SENTINEL_SCHEME, ClusterUrl, SentinelUrl
+from shared.store.redis.cluster.client import ClusterClient
+from shared.store.redis.cluster.router import Router
+from shared.store.redis.cluster.slots import Address
+from shared.store.redis.connection import make_cancellable
+from shared.store.redis.role import keep_to_master
+
+__all__ = ("open_client",)
+
+
+def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
+    """A client that never retries by itself: whether a lost reply may be repeated is the caller's knowledge.
+
+    redis-py 8 would repeat an XADD whose reply was lost and write it twice; 5.3 is pinned and told not to, either.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": min(timeout_s, 2.0),
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "tailrace",
+    }
+    if url.startswith(f"{CLUSTER_SCHEME}:"):
+        return _cluster_client(ClusterUrl.parse(url), options)
+    client = _sentinel_client(url, options) if url.startswith(f"{SENTINEL_SCHEME}:") else _plain_client(url, options)
+    make_cancellable(client)
+    keep_to_master(client)
+    return client
+
+
+def _plain_client(url: str, options: dict[str, Any]) -> "Redis":
+    try:
+        client: Redis = Redis.from_url(url, **options)
+    except ValueError:
+        # Not the library's words: they can quote a piece of a password.
+        raise InvalidConfiguration(
+            "a Redis address begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+        ) from None
+    return client
+
+
+class _MasterClient(Redis):
+    """The client of a master found through Sentinels; redis-py leaves the connections to the Sentinels open."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for sentinel in cast("Any", self.connection_pool).sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+def _sentinel_client(url: str, options: dict[str, Any]) -> "Redis":
+    target = SentinelUrl.parse(url)
+    sentinel_options = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "password": target.sentinel_password}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        list(target.hosts), sentinel_kwargs=sentinel_options
+    )
+    options |= {"db": target.db, "username": target.username, "password": target.password}
+    client: Redis = sentinel.master_for(target.master, redis_class=_MasterClient, **options)
+    return client
+
+
+def _cluster_client(target: ClusterUrl, options: dict[str, Any]) -> "Redis":
+    options |= {"username": target.username, "password": target.password}
+
+    def new_client(address: Address) -> "Redis":
+        client: Redis = Redis(host=address[0], port=address[1], **options)
+        make_cancellable(client)
+        return client
+
+    return ClusterClient(Router(target.hosts, new_client))

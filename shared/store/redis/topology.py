@@ -1,0 +1,45 @@
+"""What `RedisStore` uses beside its client, for one Redis or for a cluster."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from shared.log.keys import Keyspace
+from shared.store.redis.cluster.client import PATIENCE_S, ClusterClient
+from shared.store.redis.cluster.pipe import ClusterPipe
+from shared.store.redis.cluster.tailer import ClusterTailer
+from shared.store.redis.pipe import Command, RedisPipe
+from shared.store.redis.tailer import RedisTailer
+from shared.store.store import Tailer
+
+__all__ = ("Pipe", "is_cluster", "pipe_for_single_calls", "pipe_to", "tailer_of")
+
+
+class Pipe(Protocol):
+    """Many commands in one go. Trusted to be closed by its owner."""
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies in order; refusals stand among them as exceptions. Raises `StoreError`."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+def is_cluster(client: "Redis") -> bool:
+    return isinstance(client, ClusterClient)
+
+
+def pipe_to(client: "Redis") -> Pipe:
+    return ClusterPipe(client.router) if isinstance(client, ClusterClient) else RedisPipe(client)
+
+
+def pipe_for_single_calls(client: "Redis") -> Pipe:
+    """A pipe that gets one command at a time, and so, like the client, waits for a slot that is on its way."""
+    if isinstance(client, ClusterClient):
+        return ClusterPipe(client.router, patience_s=PATIENCE_S)
+    return RedisPipe(client)
+
+
+def tailer_of(client: "Redis", keys: Keyspace) -> Tailer:
+    return ClusterTailer(client.router, keys) if isinstance(client, ClusterClient) else RedisTailer(client, keys)

@@ -1,0 +1,192 @@
+"""What Tailrace asks of a store, and every answer it can get. PROTOCOL.md, section 4, is this page in words.
+
+Two implementations keep the same contract, and one test suite runs on both: `redis_store.py` for the world,
+`memory_store.py` for simulation. Replies are types, not exceptions, because a refused append is an ordinary event in
+the life of a worker. Exceptions (`StoreError`) are left for a store that cannot answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from shared.log.events import Event, LogEntry
+from shared.log.position import Position
+from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
+from shared.store.replies import (
+    AppendReply,
+    BeatReply,
+    CancelReply,
+    ClaimReply,
+    CompactReply,
+    CreateReply,
+    Deleted,
+    EvictReply,
+    FinishReply,
+    Gone,
+)
+from shared.store.state import (
+    ByteSums,
+    EvictionCandidate,
+    Listing,
+    Meta,
+    Recount,
+    Server,
+    Snapshot,
+    Tombstone,
+)
+
+__all__ = ("CancelListener", "Store", "Tailer")
+
+
+# Calls
+
+
+# Answers
+
+
+# State
+
+
+class Tailer(Protocol):
+    """One reader of many logs, on a connection that nothing else uses. Trusted to be closed by its owner."""
+
+    async def read(
+        self, cursors: Mapping[str, Position], *, count: int, block_ms: int | None
+    ) -> Mapping[str, Sequence[LogEntry]]:
+        """What follows the cursors, at most `count` entries a stream. `block_ms=None` does not wait.
+
+        A stream that does not exist is silent: check, then read (`Store.present`).
+        """
+        ...
+
+    async def interrupt(self) -> None:
+        """Make a waiting `read` return now, so that its cursors can change."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class CancelListener(Protocol):
+    """Hears of stops as they are asked for. A message may be lost; the flag in meta is not."""
+
+    async def next(self) -> str:
+        """The id of the next stream that somebody asked to stop."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Store(Protocol):
+    """Every method raises `StoreError` when the store cannot answer; what was asked may then have happened."""
+
+    async def create(self, new: NewStream, retention: Retention) -> CreateReply:
+        """Atomic: meta, request, lease index and expiries are set together, or nothing is."""
+        ...
+
+    async def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
+        """The claim is the lock and the fence: afterwards no older attempt can write. Fence first, read after."""
+        ...
+
+    async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
+        """Compare-and-append, one answer for each, in one round trip. Each append is atomic by itself.
+
+        A refusal by the store (`StoreError`) stands in the place of that append's answer.
+        """
+        ...
+
+    async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]: ...
+
+    async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
+        """Ask for the end. With no writer alive the stream ends here; `nonce` is for the fence this takes."""
+        ...
+
+    async def finish(self, stream_id: str, event: Event, *, nonce: str, retention: Retention) -> FinishReply:
+        """End a stream that nobody holds with a terminal event."""
+        ...
+
+    async def release(self, stream_id: str, nonce: str) -> BeatReply:
+        """Give the lease back, so that the next claim need not wait for it to run out."""
+        ...
+
+    async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone: ...
+
+    async def meta(self, stream_id: str) -> Meta | None: ...
+
+    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
+        """Meta and up to `limit` entries after a position, of one instant; `None` if there is no such stream."""
+        ...
+
+    async def tombstone(self, stream_id: str) -> Tombstone | None: ...
+
+    async def present(self, stream_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the streams whose log or meta has vanished are left out."""
+        ...
+
+    async def due(self, *, limit: int) -> Sequence[str]:
+        """Live streams whose lease or dispatch deadline has passed, by Redis' clock."""
+        ...
+
+    async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing: ...
+
+    async def statistics(self) -> Mapping[str, int]:
+        """Sums over all buckets: `streams_live`, `streams_finished`, `bytes`, …"""
+        ...
+
+    async def touch(self, stream_id: str) -> None:
+        """Somebody reads a finished stream: it becomes the last to be evicted."""
+        ...
+
+    async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
+        """Merge the oldest entries, lossless for every cursor, then trim what is over the budget of the stream."""
+        ...
+
+    async def evict(
+        self, stream_ids: Sequence[str], *, why: Eviction, tombstone_ms: int
+    ) -> Sequence[EvictReply | Exception]:
+        """Remove finished streams. Their tombstones say when; with `tombstone_ms=0` there are none."""
+        ...
+
+    async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        """Finished streams that are to be folded, being over for `quiet_ms`, or whose time is up; longest due first."""
+        ...
+
+    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
+        """Streams in the order of their last access, the least recent first."""
+        ...
+
+    async def usage(self, *, buckets: int = 256) -> ByteSums:
+        """Sums over all buckets, or the first so many. They may lag behind live streams (PROTOCOL.md, section 8)."""
+        ...
+
+    async def usage_by_bucket(self) -> Mapping[str, ByteSums]: ...
+
+    async def tenant_bytes(self, tenant: str) -> int: ...
+
+    async def tenants(self) -> Mapping[str, int]:
+        """Bytes by tenant. Costs as much as there are tenants."""
+        ...
+
+    async def recount(self, bucket: str, *, limit: int) -> Recount | None:
+        """Correct the sums of one bucket from its streams; None if it has more than `limit`."""
+        ...
+
+    async def footprint(self, stream_id: str) -> int:
+        """What the keys of a stream really take in the store."""
+        ...
+
+    async def server(self) -> Server: ...
+
+    async def secret(self) -> bytes:
+        """The random key of idempotent ids, made once for all processes."""
+        ...
+
+    async def ping(self) -> None: ...
+
+    def tailer(self) -> Tailer: ...
+
+    def cancellations(self) -> CancelListener: ...
+
+    async def forget(self, stream_id: str) -> None:
+        """Take a stream that has expired out of the indexes that still name it."""
+        ...
+
+    async def aclose(self) -> None: ...
