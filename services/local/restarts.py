@@ -1,8 +1,9 @@
 """When a crashed child is started again, and when no more."""
 
-import random
 from collections import deque
 from typing import Final
+
+from shared.backoff import growing_s, jittered_s
 
 __all__ = ("RestartBudget",)
 
@@ -27,6 +28,6 @@ class RestartBudget:
             self._crashes_s.popleft()
         if len(self._crashes_s) >= self._most:
             return None
-        longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** len(self._crashes_s))
+        longest_s = growing_s(len(self._crashes_s), first_s=_FIRST_WAIT_S, most_s=_LONGEST_WAIT_S)
         self._crashes_s.append(now_s)
-        return random.uniform(longest_s / 2, longest_s)
+        return jittered_s(longest_s)

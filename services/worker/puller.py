@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from typing import Any, Final, NoReturn, cast
 
 from arq.connections import ArqRedis
@@ -10,6 +9,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
 from services.worker.attempts.job import Jobs
+from shared.backoff import Backoff
 from shared.errors import StoreError
 from shared.queue.arq import JOB, bell_name, deserialize, queue_name, serialize
 from shared.settings.settings import Settings
@@ -76,17 +76,17 @@ class Puller:
             await self._pick(group)
 
     async def _pick(self, group: asyncio.TaskGroup) -> NoReturn:
-        pause_s = 0.0
+        backoff = Backoff(_RESTART_FIRST_S, _RESTART_MOST_S)
         while True:
             self._worker = worker = self._new_worker(group)
             try:
                 with mapping():
                     await worker.async_run()
             except StoreError as error:
-                paused_s = 0.0 if worker.has_looked else pause_s
-                pause_s = min(max(2 * paused_s, _RESTART_FIRST_S), _RESTART_MOST_S)
+                if worker.has_looked:
+                    backoff.reset()
                 logger.warning("the queue cannot be reached: %s", error)
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            await asyncio.sleep(backoff.next_s())
 
     async def drain(self) -> None:
         """Take no new jobs; let running streams finish for a while; then cancel them, which hands them over."""

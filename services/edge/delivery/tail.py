@@ -8,10 +8,10 @@ streams. Whoever joins is hot, and interrupts the hot wait.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Mapping
 
 from services.edge.delivery.hub import Hub
+from shared.backoff import Backoff
 from shared.errors import StoreError
 from shared.log.position import Position
 from shared.settings.settings import Settings
@@ -65,16 +65,17 @@ class Tail:
 
     async def _keep(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
         """Read for ever on a connection of its own; after a failure, a new connection and a look at every feed."""
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MOST_S)
         pause_s = 0.0
         while True:
             tailer = self._hub.store.tailer()
             try:
                 if pause_s:
-                    await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                    await asyncio.sleep(pause_s)
                     await self._find_again(read)
                 while True:
                     await read(tailer)
-                    pause_s = 0.0
+                    backoff.reset()
             except StoreError as error:
                 self._hub.metrics.store_errors.labels(code=error.code).inc()
                 if self.is_healthy:
@@ -84,7 +85,7 @@ class Tail:
             finally:
                 await tailer.aclose()
             self._failing.add(read)
-            pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
+            pause_s = backoff.next_s()
 
     async def _find_again(self, read: Callable[[Tailer], Awaitable[None]]) -> None:
         """Healthy is who reaches Redis, also with nothing to read: an edge without readers must recover too."""

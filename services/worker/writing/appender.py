@@ -5,12 +5,12 @@ Group commit: nothing waits while Redis is idle, and under load batches grow by 
 
 import asyncio
 import logging
-import random
 from collections.abc import Sequence
 from math import inf
 
 from services.worker.writing.compactor import Compactor
 from services.worker.writing.writer import StoreStalled, Writer
+from shared.backoff import Backoff
 from shared.errors import StoreError
 from shared.settings.settings import Settings
 from shared.store.calls import Append
@@ -62,16 +62,16 @@ class Appender:
         )
 
     async def run(self) -> None:
-        pause_s = 0.0
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_MOST_S)
         while True:
             await self._wake.wait()
-            if not pause_s:
+            if not backoff.is_pausing:
                 await self._linger()
-            failed = await self._send(self._take())
-            pause_s = min(max(2 * pause_s, _RETRY_FIRST_S), _RETRY_MOST_S) if failed else 0.0
-            if failed:
+            if await self._send(self._take()):
                 # Only the streams that were refused come again later; a pause for all keeps a sick Redis from a storm.
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                await asyncio.sleep(backoff.next_s())
+            else:
+                backoff.reset()
 
     def _notify(self, writer: Writer) -> None:
         if not self._dirty:

@@ -4,9 +4,9 @@ channel only saves a silent stream the wait for the next heartbeat, so a lost me
 
 import asyncio
 import logging
-import random
 
 from services.worker.writing.writer import Writer
+from shared.backoff import jittered_s
 from shared.errors import StoreError
 from shared.store.store import Store
 
@@ -44,6 +44,6 @@ class Cancels:
                         writer.stop()
             except StoreError as error:
                 logger.debug("cancel channel lost: %s", error)
-                await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.0))
+                await asyncio.sleep(jittered_s(_RETRY_S))
             finally:
                 await listener.aclose()

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
+from shared.backoff import growing_s, jittered_s
 from shared.errors import StoreBusy, StoreError, StoreUnavailable
 from shared.store.redis.cluster.slots import Address, Redirect, SlotMap
 from shared.store.redis.errors import mapping
@@ -99,7 +100,7 @@ class Router:
             if not redirects:
                 break
             if hop >= _HOPS or any(each is None or each.address is None for each in redirects.values()):
-                pause_s = min(_PAUSE_FIRST_S * 2 ** min(hop, 8), _PAUSE_MOST_S) * random.uniform(0.5, 1.0)
+                pause_s = jittered_s(growing_s(hop, first_s=_PAUSE_FIRST_S, most_s=_PAUSE_MOST_S))
                 if asyncio.get_running_loop().time() + pause_s > deadline:
                     break
                 await asyncio.sleep(pause_s)
