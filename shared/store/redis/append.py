@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import hiredis
-
 from shared.log.events import DELTA_KINDS
 from shared.log.keys import Keyspace
 from shared.store.calls import Append, Retention
 from shared.store.redis.library import Library
+from shared.store.redis.resp import Words, packed, packed_word, packed_words
 
 __all__ = (
     "AppendCommands",
@@ -21,8 +20,6 @@ __all__ = (
     "delta_words",
     "packed_append",
     "packed_deltas",
-    "packed_word",
-    "packed_words",
     "replies_of",
 )
 
@@ -50,7 +47,7 @@ def append_words(function: str, keys: Keyspace, append: Append, retention: Reten
 def packed_append(function: str, keys: Keyspace, append: Append, retention: Retention) -> bytes:
     """The whole command. The same bytes as hiredis makes of its words."""
     if not _is_usual(append):
-        return _packed(append_words(function, keys, append, retention))
+        return packed(append_words(function, keys, append, retention))
     (event,) = append.events
     tail, safe, size = b"%d" % append.tail, b"%d" % append.safe, b"%d" % event.size
     return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
@@ -75,26 +72,9 @@ def _is_usual(append: Append) -> bool:
 @lru_cache(maxsize=4096)
 def _beginning(function: str, prefix: str, stream_id: str, nonce: str) -> bytes:
     keys = Keyspace(prefix).of_append(stream_id)
-    words = ("FCALL", function, len(keys), *keys, nonce)
+    words: Words = ("FCALL", function, len(keys), *keys, nonce)
     count = _WORDS_BEFORE_KEYS + len(keys) + _WORDS_OF_ONE_EVENT
     return b"*%d\r\n%b" % (count, packed_words(words))
-
-
-@lru_cache(maxsize=64)
-def packed_word(word: str) -> bytes:
-    """A word that comes again and again."""
-    return packed_words((word,))
-
-
-def packed_words(words: tuple[Any, ...]) -> bytes:
-    """Words as they stand in a command, without the count that a command begins with."""
-    packed = _packed(words)
-    return packed[packed.index(b"\n") + 1 :]
-
-
-def _packed(words: tuple[Any, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(words)
-    return packed
 
 
 # Everybody else waits for one call, so it stays below a millisecond; and text that is longer hides what a call costs.

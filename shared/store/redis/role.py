@@ -21,10 +21,11 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from shared.store.redis.connection import chunks
+from shared.store.redis.resp import packed
 
 __all__ = ("RoleLook", "keep_to_master", "look_of")
 
-_QUESTION: Final = b"*1\r\n$5\r\nHELLO\r\n"
+_QUESTION: Final = packed(("HELLO",))
 _EVERY_S: Final = 1.0
 
 

@@ -19,6 +19,7 @@ from shared.log.page import DeltaPage
 from shared.log.position import Position
 from shared.store.redis.errors import mapping
 from shared.store.redis.replies import log_entries
+from shared.store.redis.resp import detached_connection, packed, packed_bytes, unblocked
 
 __all__ = ("RedisTailer",)
 
@@ -26,7 +27,7 @@ __all__ = ("RedisTailer",)
 _OPEN_S = 5.0
 _RETRY_S = 0.001
 _MOST_NAMES = 20_000
-_CLIENT_ID = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n"
+_CLIENT_ID = packed(("CLIENT", "ID"))
 
 
 class RedisTailer:
@@ -85,7 +86,7 @@ class RedisTailer:
         if not self._client_id:
             return False
         with mapping():
-            return bool(await self._client.client_unblock(self._client_id))
+            return await unblocked(self._client, self._client_id)
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
@@ -99,7 +100,7 @@ class RedisTailer:
         if block_ms > 0:
             words += [b"BLOCK", b"%d" % block_ms]
         words.append(b"STREAMS")
-        head = b"*%d\r\n%b" % (len(words) + 2 * len(cursors), b"".join(map(_word, words)))
+        head = b"*%d\r\n%b" % (len(words) + 2 * len(cursors), b"".join(map(packed_bytes, words)))
         self._pack(list(cursors), list(cursors.values()))
         return b"".join([head, self._packed_keys, *self._packed_positions])
 
@@ -125,7 +126,7 @@ class RedisTailer:
                 self._names.clear()
                 self._ids.clear()
             key = self._keys.stream(stream_id).encode()
-            packed = self._names[stream_id] = _word(key)
+            packed = self._names[stream_id] = packed_bytes(key)
             self._ids[key] = stream_id
         return packed
 
@@ -161,12 +162,8 @@ async def _converse(connection: Connection, command: bytes) -> Any:
     return await connection.read_response()
 
 
-def _word(word: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(word), word)
-
-
 def _packed_position(position: Position) -> bytes:
-    return _word(b"%d-%d" % position)
+    return packed_bytes(b"%d-%d" % position)
 
 
 def _new_connection(client: "Redis") -> tuple[Connection, float]:
@@ -174,6 +171,6 @@ def _new_connection(client: "Redis") -> tuple[Connection, float]:
 
     It is kept by us alone: redis-py would cut a waiting read, or answer None and leave the reply to the next.
     """
-    connection = cast("Connection", client.connection_pool.make_connection())  # type: ignore[no-untyped-call]
+    connection = detached_connection(client)
     timeout_s, connection.socket_timeout = connection.socket_timeout, None
     return connection, cast("float", timeout_s)

@@ -21,11 +21,17 @@ def test_a_pause_is_spread_over_its_second_half(seconds: float) -> None:
 
 def test_a_success_begins_again() -> None:
     backoff = Backoff(0.1, 1.0)
-    assert not backoff.is_pausing
     pauses = [backoff.next_s() for _ in range(20)]
-    assert backoff.is_pausing
     assert 0.05 <= pauses[0] <= 0.1
     assert 0.5 <= pauses[-1] <= 1.0
     backoff.reset()
-    assert not backoff.is_pausing
     assert backoff.next_s() <= 0.1
+
+
+def test_whoever_waits_for_a_success_is_pausing() -> None:
+    backoff = Backoff(0.1, 1.0)
+    seen = [backoff.is_pausing]
+    backoff.next_s()
+    seen.append(backoff.is_pausing)
+    backoff.reset()
+    assert [*seen, backoff.is_pausing] == [False, True, False]

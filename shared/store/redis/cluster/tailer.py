@@ -21,6 +21,7 @@ from shared.store.redis.cluster.router import Router
 from shared.store.redis.cluster.slots import Redirect, slot_of
 from shared.store.redis.errors import mapped
 from shared.store.redis.replies import log_entries
+from shared.store.redis.resp import Words
 
 __all__ = ("ClusterTailer",)
 
@@ -179,7 +180,7 @@ class ClusterTailer:
 
     async def _one_by_one(self, cursors: Cursors, count: int) -> News:
         """While a slot is on its way, its streams are on two nodes, and only reads of one are redirected."""
-        commands = [tuple(self._command({each: cursors[each]}, count, 0)) for each in cursors]
+        commands = [self._command({each: cursors[each]}, count, 0) for each in cursors]
         replies = await self._pipe.ask(commands)
         found: dict[str, Sequence[LogEntry]] = {}
         for reply in replies:
@@ -202,14 +203,14 @@ class ClusterTailer:
             if stream_id in wanted and wanted[stream_id] == asked[stream_id]
         }
 
-    def _command(self, cursors: Cursors, count: int, block_ms: int) -> list[str | int]:
+    def _command(self, cursors: Cursors, count: int, block_ms: int) -> Words:
         command: list[str | int] = ["XREAD", "COUNT", count]
         if block_ms > 0:
             command += ["BLOCK", block_ms]
         command.append("STREAMS")
         command += [self._keys.stream(stream_id) for stream_id in cursors]
         command += [str(position) for position in cursors.values()]
-        return command
+        return tuple(command)
 
     def _lose(self, bucket: str) -> None:
         self._retry_at[bucket] = asyncio.get_running_loop().time() + _RETRY_S
