@@ -46,7 +46,6 @@ class TailraceError(Exception):
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
-    close_code: ClassVar[int] = 1011
     retryable: ClassVar[bool] = False
     text: ClassVar[str] = "Something went wrong inside Tailrace."
 
@@ -60,7 +59,7 @@ class TailraceError(Exception):
 
 
 class InvalidRequest(TailraceError):
-    code, status, close_code = "invalid_request", 400, 4400
+    code, status = "invalid_request", 400
     text = "The request is not valid."
 
 
@@ -70,27 +69,27 @@ class InvalidCursor(InvalidRequest):
 
 
 class InvalidBody(InvalidRequest):
-    code, status, close_code = "invalid_body", 422, 4422
+    code, status = "invalid_body", 422
     text = "The body does not have the documented shape."
 
 
 class BodyTooLarge(InvalidRequest):
-    code, status, close_code = "body_too_large", 413, 4413
+    code, status = "body_too_large", 413
     text = "The body is larger than this server accepts."
 
 
 class UnknownModel(InvalidRequest):
-    code, status, close_code = "unknown_model", 404, 4404
+    code, status = "unknown_model", 404
     text = "No configured provider serves this model."
 
 
 class UnknownStream(TailraceError):
-    code, status, close_code = "unknown_stream", 404, 4404
+    code, status = "unknown_stream", 404
     text = "There is no such stream."
 
 
 class StreamExpired(TailraceError):
-    code, status, close_code = "stream_expired", 410, 4410
+    code, status = "stream_expired", 410
     text = "The stream has expired."
 
     def __init__(self, message: str | None = None, *, gone_ms: int | None = None) -> None:
@@ -104,7 +103,7 @@ class StreamDeleted(StreamExpired):
 
 
 class IdempotencyConflict(TailraceError):
-    code, status, close_code = "idempotency_conflict", 409, 4409
+    code, status = "idempotency_conflict", 409
     text = "This Idempotency-Key was used with another request."
 
 
@@ -117,12 +116,12 @@ class InvalidConfiguration(TailraceError):
 
 
 class Draining(TailraceError):
-    code, status, close_code, retryable = "draining", 503, 1012, True
+    code, status, retryable = "draining", 503, True
     text = "This server is going away; connect again."
 
 
 class MemoryPressure(TailraceError):
-    code, status, close_code, retryable = "memory_pressure", 503, 1013, True
+    code, status, retryable = "memory_pressure", 503, True
     text = "The broker is at its memory budget; try again soon."
 
 
@@ -130,7 +129,7 @@ class MemoryPressure(TailraceError):
 
 
 class StoreError(TailraceError):
-    code, status, close_code, retryable = "store_error", 503, 1013, True
+    code, status, retryable = "store_error", 503, True
     text = "The stream store refused the operation."
 
 
@@ -173,7 +172,7 @@ class StoreMisused(StoreError):
 
 
 class ProviderError(TailraceError):
-    code, status, close_code, retryable = "provider_failed", 502, 1011, True
+    code, status, retryable = "provider_failed", 502, True
     text = "The model provider failed."
 
 

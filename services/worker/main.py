@@ -23,24 +23,17 @@ from services.worker.writing.appender import Appender
 from services.worker.writing.cancels import Cancels
 from services.worker.writing.compactor import Compactor
 from services.worker.writing.leases import LeaseRenewer
-from shared.log.keys import Keyspace
 from shared.queue.arq import ArqDispatcher, open_queue
 from shared.settings.settings import Settings
-from shared.store.redis.client import open_client
-from shared.store.redis.store import RedisStore
+from shared.store.redis.store import open_store
 from shared.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ("open_store", "run")
+__all__ = ("run",)
 
 logger = logging.getLogger(__name__)
-
-
-def open_store(settings: Settings) -> RedisStore:
-    """The store that these settings name. Nothing is connected yet."""
-    return RedisStore(open_client(settings.redis_url, timeout_s=settings.redis_timeout_s), Keyspace(settings.prefix))
 
 
 async def run(settings: Settings, *, registry: CollectorRegistry | None = None) -> None:

@@ -78,10 +78,6 @@ class Lineage:
             return Reset("new_attempt")
         return Reset("log_lost") if offset > self.tail else Resume(offset)
 
-    def fenced(self, fence: Fence) -> "Lineage":
-        """The lineage after one more claim: the log ends where its fence stands."""
-        return Lineage([*self._fences, fence], fence.keep)
-
     def event_id(self, offset: int) -> EventId:
         """The id of the place after `offset` units, in the name of the attempt that wrote the unit before it."""
         if not self._fences:

@@ -1,4 +1,4 @@
-"""Reading a whole message out of the log: for the state of a stream, and for readers that start over."""
+"""A whole message read out of the log: for the state of a stream, readers that start over, and later attempts."""
 
 from dataclasses import dataclass
 from math import inf
@@ -9,7 +9,7 @@ from shared.log.message import Content
 from shared.log.position import START, EventId
 from shared.store.resume import Deliver, Gap, UpToDate, step
 from shared.store.state import Meta
-from shared.store.store import Store
+from shared.store.store import StreamReads
 
 __all__ = ("Assembled", "assemble", "read_content", "read_kept")
 
@@ -28,7 +28,7 @@ class Assembled:
     cursor: EventId
 
 
-async def assemble(store: Store, stream_id: str, *, most_bytes: float = inf) -> Assembled | None:
+async def assemble(store: StreamReads, stream_id: str, *, most_bytes: float = inf) -> Assembled | None:
     """Walk the log from its start to its tail, or as far as events of `most_bytes` go. None if it is not there."""
     content, cursor, left_bytes = Content(), _BEGINNING, most_bytes
     limit = _PAGE_EVENTS if most_bytes == inf else _SHORT_PAGE_EVENTS
@@ -58,21 +58,14 @@ def _assembled(meta: Meta, content: Content) -> Assembled:
     return Assembled(meta, content, lineage.event_id(content.offset) if lineage.attempt else _BEGINNING)
 
 
-_READ_BACK_EVENTS = 1000
+async def read_content(store: StreamReads, stream_id: str) -> Content:
+    """The message as the log holds it now, empty without a log. Whoever is not the writer may see it change."""
+    assembled = await assemble(store, stream_id)
+    return assembled.content if assembled is not None else Content()
 
 
-async def read_content(store: Store, stream_id: str) -> Content:
-    """The message as the log holds it now. Whoever is not the writer may see it change."""
-    content, position = Content(), START
-    while (snapshot := await store.read(stream_id, position, limit=_READ_BACK_EVENTS)) is not None and snapshot.entries:
-        for entry in snapshot.entries:
-            content.add(entry)
-            position = max(position, entry.position)
-    return content
-
-
-async def read_kept(store: Store, stream_id: str, keep: int) -> Content:
-    """The message up to the fence of our own claim. Raises `StoreUnavailable` if the log is not what the fence says."""
+async def read_kept(store: StreamReads, stream_id: str, keep: int) -> Content:
+    """The message up to the fence of our own claim, which stands still. Raises `StoreUnavailable` if it is longer."""
     content = await read_content(store, stream_id)
     if content.offset > keep:
         raise StoreUnavailable(f"the log ends at {content.offset}, beyond its fence at {keep}")

@@ -18,12 +18,18 @@ __all__ = (
     "Snapshot",
     "Status",
     "Tombstone",
+    "evicts",
     "is_over",
     "unreported",
 )
 
 
 Status = Literal["queued", "running", "done", "error", "cancelled"]
+
+
+def evicts(policy: str) -> bool:
+    """Whether a Redis with this `maxmemory-policy` drops keys when it is full. Tailrace runs on none that does."""
+    return policy != "noeviction"
 
 
 def is_over(status: str) -> bool:
@@ -146,6 +152,11 @@ class Server:
     used_bytes: int
     max_bytes: int
     policy: str
+
+    @property
+    def evicts(self) -> bool:
+        """Whether keys are dropped at the limit, and streams with them."""
+        return evicts(self.policy)
 
 
 def unreported(meta: Meta) -> AttemptUsage:

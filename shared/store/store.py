@@ -1,7 +1,7 @@
-"""What Tailrace asks of a store, and every answer it can get. PROTOCOL.md, section 4, is this page in words.
+"""The calls of a store, by who needs them. PROTOCOL.md, section 4, is this page in words.
 
-Two implementations keep the same contract, and one test suite runs on both: `redis_store.py` for the world,
-`memory_store.py` for simulation. Replies are types, not exceptions, because a refused append is an ordinary event in
+Two implementations keep the same contract, and one test suite runs on both: `redis/store.py` for the world,
+`memory/store.py` for simulation. Replies are types, not exceptions, because a refused append is an ordinary event in
 the life of a worker. Exceptions (`StoreError`) are left for a store that cannot answer.
 """
 
@@ -34,16 +34,7 @@ from shared.store.state import (
     Tombstone,
 )
 
-__all__ = ("CancelListener", "Store", "Tailer")
-
-
-# Calls
-
-
-# Answers
-
-
-# State
+__all__ = ("CancelListener", "Store", "StoreMaintenance", "StreamReads", "StreamRequests", "StreamWrites", "Tailer")
 
 
 class Tailer(Protocol):
@@ -75,12 +66,50 @@ class CancelListener(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Store(Protocol):
-    """Every method raises `StoreError` when the store cannot answer; what was asked may then have happened."""
+class StreamRequests(Protocol):
+    """What callers ask for: streams are created, stopped, deleted and listed. Used by the edge."""
 
     async def create(self, new: NewStream, retention: Retention) -> CreateReply:
         """Atomic: meta, request, lease index and expiries are set together, or nothing is."""
         ...
+
+    async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
+        """Ask for the end. With no writer alive the stream ends here; `nonce` is for the fence this takes."""
+        ...
+
+    async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone: ...
+
+    async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing: ...
+
+    async def secret(self) -> bytes:
+        """The random key of idempotent ids, made once for all processes."""
+        ...
+
+
+class StreamReads(Protocol):
+    """What readers ask for: the log, its state, and what is left of a stream that is gone. Used by edge and worker."""
+
+    async def meta(self, stream_id: str) -> Meta | None: ...
+
+    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
+        """Meta and up to `limit` entries after a position, of one instant; `None` if there is no such stream."""
+        ...
+
+    async def tombstone(self, stream_id: str) -> Tombstone | None: ...
+
+    async def present(self, stream_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the streams whose log or meta has vanished are left out."""
+        ...
+
+    async def touch(self, stream_id: str) -> None:
+        """Somebody reads a finished stream: it becomes the last to be evicted."""
+        ...
+
+    def tailer(self) -> Tailer: ...
+
+
+class StreamWrites(Protocol):
+    """What a writer asks for, from claim to ending. Used by the worker."""
 
     async def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
         """The claim is the lock and the fence: afterwards no older attempt can write. Fence first, read after."""
@@ -95,44 +124,30 @@ class Store(Protocol):
 
     async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]: ...
 
-    async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
-        """Ask for the end. With no writer alive the stream ends here; `nonce` is for the fence this takes."""
+    async def release(self, stream_id: str, nonce: str) -> BeatReply:
+        """Give the lease back, so that the next claim need not wait for it to run out."""
         ...
 
     async def finish(self, stream_id: str, event: Event, *, nonce: str, retention: Retention) -> FinishReply:
         """End a stream that nobody holds with a terminal event."""
         ...
 
-    async def release(self, stream_id: str, nonce: str) -> BeatReply:
-        """Give the lease back, so that the next claim need not wait for it to run out."""
-        ...
+    def cancellations(self) -> CancelListener: ...
 
-    async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone: ...
 
-    async def meta(self, stream_id: str) -> Meta | None: ...
-
-    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
-        """Meta and up to `limit` entries after a position, of one instant; `None` if there is no such stream."""
-        ...
-
-    async def tombstone(self, stream_id: str) -> Tombstone | None: ...
-
-    async def present(self, stream_ids: Sequence[str]) -> Sequence[str]:
-        """Those of the streams whose log or meta has vanished are left out."""
-        ...
+class StoreMaintenance(Protocol):
+    """What is asked of all streams together: what is due, folded, held, and may go. Used by sweeper and budget."""
 
     async def due(self, *, limit: int) -> Sequence[str]:
         """Live streams whose lease or dispatch deadline has passed, by Redis' clock."""
         ...
 
-    async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing: ...
-
-    async def statistics(self) -> Mapping[str, int]:
-        """Sums over all buckets: `streams_live`, `streams_finished`, `bytes`, …"""
+    async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
+        """Finished streams that are to be folded, being over for `quiet_ms`, or whose time is up; longest due first."""
         ...
 
-    async def touch(self, stream_id: str) -> None:
-        """Somebody reads a finished stream: it becomes the last to be evicted."""
+    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
+        """Streams in the order of their last access, the least recent first."""
         ...
 
     async def compact(self, calls: Sequence[Compact]) -> Sequence[CompactReply | Exception]:
@@ -145,12 +160,12 @@ class Store(Protocol):
         """Remove finished streams. Their tombstones say when; with `tombstone_ms=0` there are none."""
         ...
 
-    async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
-        """Finished streams that are to be folded, being over for `quiet_ms`, or whose time is up; longest due first."""
+    async def forget(self, stream_id: str) -> None:
+        """Take a stream that has expired out of the indexes that still name it."""
         ...
 
-    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
-        """Streams in the order of their last access, the least recent first."""
+    async def recount(self, bucket: str, *, limit: int) -> Recount | None:
+        """Correct the sums of one bucket from its streams; None if it has more than `limit`."""
         ...
 
     async def usage(self, *, buckets: int = 256) -> ByteSums:
@@ -165,28 +180,20 @@ class Store(Protocol):
         """Bytes by tenant. Costs as much as there are tenants."""
         ...
 
-    async def recount(self, bucket: str, *, limit: int) -> Recount | None:
-        """Correct the sums of one bucket from its streams; None if it has more than `limit`."""
-        ...
-
     async def footprint(self, stream_id: str) -> int:
         """What the keys of a stream really take in the store."""
         ...
 
+    async def statistics(self) -> Mapping[str, int]:
+        """Sums over all buckets: `streams_live`, `streams_finished`, `bytes`, …"""
+        ...
+
     async def server(self) -> Server: ...
 
-    async def secret(self) -> bytes:
-        """The random key of idempotent ids, made once for all processes."""
-        ...
+
+class Store(StreamRequests, StreamReads, StreamWrites, StoreMaintenance, Protocol):
+    """All of it. Every method raises `StoreError` if the store cannot answer; what was asked may then have happened."""
 
     async def ping(self) -> None: ...
-
-    def tailer(self) -> Tailer: ...
-
-    def cancellations(self) -> CancelListener: ...
-
-    async def forget(self, stream_id: str) -> None:
-        """Take a stream that has expired out of the indexes that still name it."""
-        ...
 
     async def aclose(self) -> None: ...

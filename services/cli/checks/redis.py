@@ -15,7 +15,7 @@ from shared.store.redis.cluster.client import ClusterClient
 from shared.store.redis.errors import mapping
 from shared.store.redis.library import Library
 from shared.store.redis.store import RedisStore
-from shared.store.state import ByteSums
+from shared.store.state import ByteSums, evicts
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -97,7 +97,7 @@ def version(info: Info) -> Finding:
 
 def eviction(info: Info, *, is_allowed: bool) -> Finding:
     policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy == "noeviction":
+    if not evicts(policy):
         return ok("eviction", policy)
     fix = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
     if is_allowed:

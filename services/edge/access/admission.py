@@ -10,7 +10,7 @@ from typing import Final
 from shared.errors import MemoryPressure
 from shared.settings.settings import Settings
 from shared.store.accounting import TombstoneAccounting, request_room_bytes, share_bytes
-from shared.store.store import Store
+from shared.store.store import StoreMaintenance
 
 __all__ = ("Admission", "come_again")
 
@@ -49,7 +49,7 @@ class _Sample:
 class Admission:
     """Admits new streams within the byte budgets of all and of their tenant."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: StoreMaintenance, settings: Settings) -> None:
         self._store = store
         self._settings = settings
         self._all = _Sample()

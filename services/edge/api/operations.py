@@ -35,7 +35,7 @@ async def readyz(request: Request) -> Response:
         server = await state.store.server()
     except StoreError as error:
         return problem(503, error.code, error.text, retryable=True)
-    if server.policy != "noeviction" and not state.settings.allow_eviction:
+    if server.evicts and not state.settings.allow_eviction:
         # Refused at the start; but Redis may have been down then, or been told otherwise since.
         logger.error("Redis evicts keys (maxmemory-policy %s); this edge takes no readers", server.policy)
         return problem(503, "store_evicts", "The stream store may drop streams that are being read.", retryable=True)

@@ -23,7 +23,7 @@ from shared.settings.settings import Settings
 from shared.store.accounting import usage_sum
 from shared.store.message import Assembled, assemble
 from shared.store.state import ByteSums, Meta
-from shared.store.store import Store
+from shared.store.store import StreamReads
 
 __all__ = ("StateResponse", "described", "limiter_for_states", "memory_state")
 
@@ -69,7 +69,7 @@ class StateResponse(Response):
     """The state of a stream whose message had about `size_bytes` a moment ago."""
 
     def __init__(
-        self, store: Store, stream_id: str, *, size_bytes: int, limiter: ByteLimiter, send_timeout_s: float
+        self, store: StreamReads, stream_id: str, *, size_bytes: int, limiter: ByteLimiter, send_timeout_s: float
     ) -> None:
         self.status_code = 200
         self.background = None

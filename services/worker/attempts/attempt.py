@@ -14,7 +14,7 @@ from shared.log.tokens import AttemptUsage, noted, settled
 from shared.settings.settings import Settings
 from shared.store.message import read_kept
 from shared.store.replies import Claimed
-from shared.store.store import Store
+from shared.store.store import StreamReads
 from shared.telemetry.metrics import Metrics
 
 __all__ = ("Attempt", "Handover", "answered", "can_continue", "failed")
@@ -45,7 +45,7 @@ class Attempt:
         claimed: Claimed,
         writer: Writer,
         *,
-        store: Store,
+        store: StreamReads,
         providers: Sequence[Provider],
         spent: Usages,
         first_provider: int,

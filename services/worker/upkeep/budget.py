@@ -18,7 +18,7 @@ from shared.store.accounting import TombstoneAccounting
 from shared.store.calls import Compact, Eviction
 from shared.store.replies import Compacted, Evicted, EvictReply, Live
 from shared.store.state import ByteSums, EvictionCandidate, Server, is_over
-from shared.store.store import Store
+from shared.store.store import StoreMaintenance
 from shared.telemetry.metrics import Metrics
 
 __all__ = ("Budget", "limit_bytes")
@@ -47,7 +47,7 @@ def limit_bytes(settings: Settings, usage: ByteSums, server: Server) -> int:
 class Budget:
     """Looks after memory every `budget_s` until cancelled."""
 
-    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, store: StoreMaintenance, settings: Settings, metrics: Metrics) -> None:
         self._store = store
         self._settings = settings
         self._metrics = metrics
@@ -135,7 +135,7 @@ class Budget:
 
     def _look_at_policy(self, server: Server) -> None:
         """A policy that evicts is refused at the start; but it may have been set since."""
-        if server.policy not in {"noeviction", self._policy} and not self._settings.allow_eviction:
+        if server.evicts and server.policy != self._policy and not self._settings.allow_eviction:
             logger.error("Redis evicts keys (maxmemory-policy %s): streams can be lost", server.policy)
         self._policy = server.policy
 

@@ -15,7 +15,7 @@ from shared.errors import StoreError
 from shared.settings.settings import Settings
 from shared.store.calls import Append
 from shared.store.replies import AppendReply
-from shared.store.store import Store
+from shared.store.store import StreamWrites
 from shared.telemetry.metrics import APPEND_ANSWERS, APPEND_FAILED, Metrics
 
 __all__ = ("Appender",)
@@ -36,7 +36,7 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 1.0
 class Appender:
     """Sends what writers have, until cancelled."""
 
-    def __init__(self, store: Store, compactor: Compactor, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, store: StreamWrites, compactor: Compactor, settings: Settings, metrics: Metrics) -> None:
         self._store = store
         self._compactor = compactor
         self._settings = settings

@@ -8,7 +8,7 @@ import logging
 from services.worker.writing.writer import Writer
 from shared.backoff import jittered_s
 from shared.errors import StoreError
-from shared.store.store import Store
+from shared.store.store import StreamWrites
 
 __all__ = ("Cancels",)
 
@@ -20,7 +20,7 @@ _RETRY_S = 1.0
 class Cancels:
     """Listens until cancelled, and stops the writers it has been given."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StreamWrites) -> None:
         self._store = store
         self._writers: dict[str, Writer] = {}
 

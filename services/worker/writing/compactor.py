@@ -14,7 +14,7 @@ from shared.errors import StoreError, StoreFull, StreamTooLarge
 from shared.settings.settings import Settings
 from shared.store.calls import Compact
 from shared.store.replies import Appended, AppendReply, Compacted, CompactReply
-from shared.store.store import Store
+from shared.store.store import StoreMaintenance
 from shared.telemetry.metrics import Metrics
 
 __all__ = ("Compactor",)
@@ -31,7 +31,12 @@ class Compactor:
     """Compacts for writers until cancelled. `on_full` is told when the store has refused an append for want of room."""
 
     def __init__(
-        self, store: Store, settings: Settings, metrics: Metrics, *, on_full: Callable[[], None] = lambda: None
+        self,
+        store: StoreMaintenance,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._on_full = on_full

@@ -10,6 +10,7 @@ from redis.asyncio.client import Pipeline
 from shared.log.events import Event
 from shared.log.keys import ID_CHARS, Keyspace, bucket_of
 from shared.log.position import Position
+from shared.settings.settings import Settings
 from shared.store.accounting import usage_sum
 from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
 from shared.store.listing import ListingCursor, matches
@@ -17,6 +18,7 @@ from shared.store.meta_hash import meta_reply, tombstone_reply
 from shared.store.redis import replies
 from shared.store.redis.append import AppendCommands, replies_of
 from shared.store.redis.cancels import RedisCancelListener
+from shared.store.redis.client import open_client
 from shared.store.redis.errors import is_missing_function, mapped, mapping
 from shared.store.redis.library import Library
 from shared.store.redis.pipe import Command
@@ -37,7 +39,7 @@ from shared.store.replies import (
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Server, Snapshot, Tombstone
 from shared.store.store import CancelListener, Tailer
 
-__all__ = ("RedisStore",)
+__all__ = ("RedisStore", "open_store")
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -48,6 +50,11 @@ _BUCKETS = tuple(f"{bucket:02x}" for bucket in range(256))
 _SECRET_BYTES = 32
 # Of each page when several are asked for at once. Most answers are shorter than that.
 _PAGE_OF_MANY_BYTES = 32 * 1024
+
+
+def open_store(settings: Settings) -> "RedisStore":
+    """Return the store that these settings name. Nothing is connected yet."""
+    return RedisStore(open_client(settings.redis_url, timeout_s=settings.redis_timeout_s), Keyspace(settings.prefix))
 
 
 class RedisStore:

@@ -13,6 +13,7 @@ from redis.asyncio.client import Pipeline, PubSub
 
 from shared.store.redis.cluster.router import Router
 from shared.store.redis.cluster.slots import Address, slot_of
+from shared.store.state import evicts
 
 __all__ = ("PATIENCE_S", "ClusterClient")
 
@@ -136,7 +137,7 @@ def merged(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
         used = sum(int(info["used_memory"]) for info in infos)
         left = [int(info["maxmemory"]) - int(info["used_memory"]) for info in infos if int(info["maxmemory"])]
         found |= {"used_memory": used, "maxmemory": max(used + len(infos) * min(left), 1) if left else 0}
-        evicting = [info["maxmemory_policy"] for info in infos if info["maxmemory_policy"] != "noeviction"]
+        evicting = [info["maxmemory_policy"] for info in infos if evicts(info["maxmemory_policy"])]
         found |= {"maxmemory_policy": evicting[0]} if evicting else {}
     return found
 
