@@ -8,6 +8,7 @@ from typing import ClassVar
 __all__ = (
     "BodyTooLarge",
     "Draining",
+    "Forbidden",
     "IdempotencyConflict",
     "InvalidBody",
     "InvalidConfiguration",
@@ -81,6 +82,13 @@ class BodyTooLarge(InvalidRequest):
 class UnknownModel(InvalidRequest):
     code, status = "unknown_model", 404
     text = "No configured provider serves this model."
+
+
+class Forbidden(TailraceError):
+    """The caller lacks the right to do this, whatever it would be done to."""
+
+    code, status = "forbidden", 403
+    text = "You may not do this."
 
 
 class UnknownStream(TailraceError):

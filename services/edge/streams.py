@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from services.edge.access.admission import Admission
 from services.edge.access.byte_limiter import ByteLimiter
 from services.edge.access.caller import Caller
+from services.edge.access.rights import needs
 from services.edge.api.schemas import CreateStream
 from services.edge.api.state import StateResponse, described, limiter_for_states, memory_state
 from services.edge.delivery.feed import Feed
@@ -74,7 +75,7 @@ class CreatedStream:
 
 
 class Streams:
-    """The edge's operations. Every look-up compares the tenant; a foreign stream is an unknown one."""
+    """The edge's operations, each with the right it needs. A stream of another tenant is an unknown one."""
 
     def __init__(self, store: Store, dispatcher: Dispatcher, hub: Hub, settings: Settings) -> None:
         self._store = store
@@ -88,6 +89,7 @@ class Streams:
         self._secret: bytes | None = None
         self.is_draining = False
 
+    @needs("create")
     async def create(
         self, caller: Caller, wanted: CreateStream, *, raw: bytes, idempotency_key: str | None
     ) -> CreatedStream:
@@ -119,6 +121,7 @@ class Streams:
             case Gone():
                 raise StreamExpired("The stream of this Idempotency-Key has expired.")
 
+    @needs("read")
     async def open(self, caller: Caller, stream_id: str, cursor_text: str | None, wire: Wire) -> Reader | None:
         """A reader at the cursor; None when the stream is over and the cursor at its end."""
         self._refuse_if_draining()
@@ -168,6 +171,7 @@ class Streams:
         except StoreError as error:
             logger.warning("stream %s was not marked as read: %s", stream_id, error.message)
 
+    @needs("read")
     async def state(self, caller: Caller, stream_id: str) -> StateResponse:
         """The stream and its message so far, in the shape of `StreamState`."""
         meta = await self._meta(caller, stream_id)
@@ -179,22 +183,26 @@ class Streams:
             send_timeout_s=self._settings.send_timeout_s,
         )
 
+    @needs("cancel")
     async def cancel(self, caller: Caller, stream_id: str, *, attempt: int | None) -> CancelReply:
         await self._meta(caller, stream_id)
         nonce = secrets.token_hex(NONCE_CHARS // 2)
         return await self._store.cancel(stream_id, attempt=attempt, nonce=nonce, retention=self._settings.retention)
 
+    @needs("delete")
     async def delete(self, caller: Caller, stream_id: str) -> None:
         await self._meta(caller, stream_id)
         await self._store.delete(stream_id, self._settings.retention)
         self._hub.vanish(stream_id)
 
+    @needs("list")
     async def listing(
         self, caller: Caller, *, status: str | None, limit: int, cursor: str | None
     ) -> tuple[list[Mapping[str, Any]], str | None]:
         page: Listing = await self._store.listing(caller.tenant, status=status, limit=limit, cursor=cursor)
         return [{**described(meta), "content": None} for meta in page.streams], page.next
 
+    @needs("admin")
     async def statistics(self, caller: Caller) -> Mapping[str, Any]:
         """Counts and bytes of all streams, the caller's share, and what this edge holds."""
         by_bucket = await self._store.usage_by_bucket()

@@ -1,14 +1,15 @@
 """Who is asking. Every route gets its caller from here, so that authentication changes one place."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from fastapi import Depends, Request
 
 __all__ = ("Caller", "CallerOf", "Right", "caller_of")
 
-Right = Literal["create", "read", "cancel", "delete"]
-_ALL: Final = frozenset[Right]({"create", "read", "cancel", "delete"})
+# `admin` is for states and figures of all tenants together.
+Right = Literal["create", "read", "cancel", "delete", "list", "admin"]
+_ALL: Final[frozenset[Right]] = frozenset(get_args(Right))
 
 
 @dataclass(frozen=True, slots=True)
