@@ -47,7 +47,7 @@ up: setup
 	@exec $(BIN)/tailrace up $(ARGS)
 
 test: dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests.side_by_side $(ARGS)
 
 check: dev
 	$(BIN)/ruff check .
