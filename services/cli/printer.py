@@ -102,7 +102,7 @@ class TextPrinter:
         for part in parts:
             if part["type"] == "tool_call":
                 self._tool_call(part)
-            else:
+            elif "text" in part:
                 self._delta(part["type"], str(part["text"]))
 
     def _end(self, event: StreamEvent) -> None:

@@ -4,7 +4,7 @@ An event is kept the way Redis keeps it (kind and bytes), because on every hot p
 encodes it once, the edge splices it into frames. Sizes are the arithmetic of positions (PROTOCOL.md, section 1).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from shared.log.position import Position
 
 __all__ = (
+    "ASIDE_KINDS",
     "CANCELLED",
     "DELTA_KINDS",
     "KINDS",
@@ -19,13 +20,16 @@ __all__ = (
     "TERMINAL_KINDS",
     "Event",
     "LogEntry",
+    "annotation",
     "cancelled",
     "delta",
     "done",
     "error",
     "fence",
+    "file_pieces",
     "json_line",
     "pieces",
+    "reasoning_end",
     "stored",
     "tool_call",
     "usage",
@@ -33,7 +37,9 @@ __all__ = (
 
 DELTA_KINDS: Final = frozenset({"text", "reasoning", "refusal"})
 TERMINAL_KINDS: Final = frozenset({"done", "error", "cancelled"})
-KINDS: Final = DELTA_KINDS | TERMINAL_KINDS | {"tool_call", "usage", "fence"}
+# Parts of the message that are no text: one unit each.
+ASIDE_KINDS: Final = frozenset({"reasoning_end", "annotation", "file"})
+KINDS: Final = DELTA_KINDS | TERMINAL_KINDS | ASIDE_KINDS | {"tool_call", "usage", "fence"}
 
 # A longer delta becomes several events, so that no entry, frame or Lua argument grows without bound.
 MAX_EVENT_BYTES: Final = 32 * 1024
@@ -100,14 +106,44 @@ def delta(kind: str, text: str) -> Event:
     return Event(kind, value, len(value))
 
 
-def tool_call(index: int, arguments_delta: str, *, call_id: str | None = None, name: str | None = None) -> Event:
-    """A piece of a tool call's arguments. The event that carries `id` and `name` opens the call: one unit more."""
+def tool_call(
+    index: int,
+    arguments_delta: str,
+    *,
+    call_id: str | None = None,
+    name: str | None = None,
+    provider_data: Mapping[str, Any] | None = None,
+) -> Event:
+    """A piece of a tool call's arguments. The event that carries `id` and `name` opens the call: one unit more.
+
+    `provider_data`, opaque, may come with the opening only. The arguments are the last member: compaction relies on it.
+    """
     fields: dict[str, object] = {"index": index}
     if call_id is not None:
         fields |= {"id": _scalar(call_id), "name": _scalar(name or "")}
+        if provider_data:
+            fields["provider_data"] = provider_data
     arguments = _utf8(arguments_delta)
     fields["arguments_delta"] = arguments.decode()
     return Event("tool_call", json_line(fields), len(arguments) + (call_id is not None))
+
+
+def reasoning_end(provider_data: Mapping[str, Any]) -> Event:
+    """The end of a run of reasoning, with what its provider wants back with the next turn."""
+    return Event("reasoning_end", json_line({"provider_data": provider_data}), 1)
+
+
+def annotation(value: object) -> Event:
+    """A citation or another remark of the provider on its text, as it came."""
+    return Event("annotation", json_line({"annotation": value}), 1)
+
+
+def file_pieces(index: int, url: str, media_type: str = "") -> list[Event]:
+    """File number `index`, as its address or a data URL. A long one comes in pieces: `url`, then `url_delta`s."""
+    first: dict[str, object] = {"index": index, "media_type": _scalar(media_type)}
+    parts = [part.decode() for part in _cut(_utf8(url), MAX_EVENT_BYTES)]
+    events = [Event("file", json_line({**first, "url": parts[0] if parts else ""}), 1)]
+    return events + [Event("file", json_line({"index": index, "url_delta": part}), 1) for part in parts[1:]]
 
 
 def usage(fields: dict[str, Any]) -> Event:
@@ -153,10 +189,10 @@ def pieces(event: Event, *, max_bytes: int = MAX_EVENT_BYTES) -> Sequence[Event]
 
 def _tool_call_pieces(event: Event, max_bytes: int) -> Iterator[Event]:
     fields = event.fields()
-    call_id, name = fields.get("id"), fields.get("name")
+    opening = {"call_id": fields.get("id"), "name": fields.get("name"), "provider_data": fields.get("provider_data")}
     for part in _cut(fields["arguments_delta"].encode(), max_bytes):
-        yield tool_call(fields["index"], part.decode(), call_id=call_id, name=name)
-        call_id = name = None
+        yield tool_call(fields["index"], part.decode(), **opening)
+        opening = {}
 
 
 def _cut(value: bytes, max_bytes: int) -> Iterator[bytes]:

@@ -36,7 +36,8 @@ def _beginning(event: Event, size: int) -> Event:
         return Event(event.kind, event.value[:size], size)
     fields = event.fields()
     arguments = fields["arguments_delta"].encode()[: size - ("id" in fields)]
-    return tool_call(fields["index"], arguments.decode(), call_id=fields.get("id"), name=fields.get("name"))
+    opening = {"call_id": fields.get("id"), "name": fields.get("name"), "provider_data": fields.get("provider_data")}
+    return tool_call(fields["index"], arguments.decode(), **opening)
 
 
 def _rest(event: Event, held: int) -> Event:
@@ -44,7 +45,7 @@ def _rest(event: Event, held: int) -> Event:
     if event.kind in DELTA_KINDS:
         return Event(event.kind, _tail(event.value, held), event.size - held)
     fields = event.fields()
-    # The opening of a call is its first unit; who holds that has been told id and name.
+    # The opening of a call is its first unit; who holds that has been told id, name and provider data.
     arguments = _tail(fields["arguments_delta"].encode(), held - ("id" in fields))
     return tool_call(fields["index"], arguments.decode())
 

@@ -97,6 +97,15 @@ LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "evictions": get_args(Eviction),
     "creates_refused": (MemoryPressure.code, StoreFull.code),
     "store_bytes": ("streams", "store"),
+    "provider_unknown": (
+        "annotation",
+        "chunk",
+        "content_part",
+        "delta_field",
+        "file",
+        "provider_data",
+        "usage",
+    ),
 }
 
 
@@ -125,6 +134,7 @@ class Metrics:
     appends: Counter
     append_batch_events: Histogram
     provider_chunks: Counter
+    provider_unknown: Counter
     time_to_first_token: Histogram
     edge_readers: Gauge
     events_delivered: Counter
@@ -165,6 +175,9 @@ class Metrics:
             appends=counter("appends_total", "Appends, by the store's answer.", "answer"),
             append_batch_events=histogram("append_batch_events", "Events in one batch of appends.", _BATCH_BUCKETS),
             provider_chunks=counter("provider_chunks_total", "Events decoded from a provider.", "provider"),
+            provider_unknown=counter(
+                "provider_unknown_total", "What providers said and nobody understood, or was too large.", "what"
+            ),
             time_to_first_token=histogram(
                 "time_to_first_token_seconds", "From asking a provider to its first token.", _FIRST_TOKEN_BUCKETS_S
             ),

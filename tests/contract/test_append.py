@@ -70,7 +70,10 @@ async def test_every_kind_of_event_comes_back_as_it_was(any_store: Store) -> Non
         events.delta("refusal", "no"),
         events.tool_call(0, '{"ci', call_id="call_1", name="weather"),
         events.tool_call(0, 'ty":"Zürich"}'),
-        events.tool_call(1, "", call_id="call_2", name="time"),
+        events.tool_call(1, "", call_id="call_2", name="time", provider_data={"signature": 's"\\'}),
+        events.reasoning_end({"reasoning_details": [{"data": "x\u2028"}]}),
+        events.annotation({"type": "url_citation"}),
+        *events.file_pieces(0, "data:image/png;base64," + "A" * events.MAX_EVENT_BYTES, "image/png"),
         events.usage({"input_tokens": 3, "output_tokens": 9}),
         events.error("provider_failed", "The model provider failed.", retryable=True),
     ]

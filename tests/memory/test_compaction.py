@@ -207,6 +207,27 @@ async def test_pieces_of_one_tool_call_become_one(any_store: Store) -> None:
     ]
 
 
+async def test_provider_data_is_folded_with_its_call(any_store: Store) -> None:
+    stream_id = await begin(any_store)
+    data = {"signature": 'a"}', "deep": [{"arguments_delta": "no"}]}
+    said = [
+        events.delta("reasoning", "hm"),
+        events.reasoning_end(data),
+        events.tool_call(0, '{"q":', call_id="call-1", name="f", provider_data=data),
+        events.tool_call(0, "1}"),
+        events.annotation(data),
+        *events.file_pieces(0, "A" * (events.MAX_EVENT_BYTES + 1)),
+    ]
+    await append(any_store, stream_id, said)
+    await end(any_store, stream_id, tail=sum(event.size for event in said))
+    await fold_whole(any_store, stream_id)
+    joined = events.tool_call(0, '{"q":1}', call_id="call-1", name="f", provider_data=data)
+    assert await events_of(any_store, stream_id) == [
+        *((event.kind, event.value) for event in (*said[:2], joined, *said[4:])),
+        ("done", b'{"finish_reason":"stop"}'),
+    ]
+
+
 async def test_what_is_over_the_budget_of_a_stream_is_trimmed_and_told(any_store: Store) -> None:
     stream_id, tail = await begin(any_store), 0
     for number in range(20):

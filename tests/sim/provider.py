@@ -45,6 +45,7 @@ class SimStream:
         self.has_begun = False
         self.usage: dict[str, int] | None = None
         self.outcome: Outcome | None = None
+        self.unknown: dict[str, int] = {}
         self._provider = provider
         self._request = request
         self._steps: Iterator[Step] = iter(())

@@ -161,7 +161,7 @@ def steps(script: Script, *, attempt: int = 0, said: str = "") -> Iterator[Step]
 def expected(script: Script, *, attempt: int = 0) -> list[tuple[str, str]]:
     """The whole text of each part, in order, as readers have to get it. A continued answer is no different."""
     runs = groupby(steps(script, attempt=attempt), key=lambda step: step.kind)
-    return [(kind, "".join(_scalar(step.text) for step in run)) for kind, run in runs]
+    return [(kind, _scalar("".join(step.text for step in run))) for kind, run in runs]
 
 
 def expected_text(script: Script, *, attempt: int = 0) -> str:

@@ -35,6 +35,7 @@ EVENT_ID = re.compile(r"([0-9]{1,16})-([0-9]{1,16})\.([0-9a-f]{8})")
 LINE_END = re.compile("\r\n|\r|\n")
 DELTAS = ("text", "reasoning", "refusal")
 ENDINGS = ("done", "error", "cancelled")
+ASIDES = ("reasoning_end", "annotation", "file")
 JSON_TYPE = {"content-type": "application/json"}
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
@@ -303,6 +304,7 @@ class History:
     ids: list[str] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
     usage: list[dict[str, Any]] = field(default_factory=list)
+    asides: list[dict[str, Any]] = field(default_factory=list)
     starts: int = 0
     connections: int = 0
     refusals: int = 0
@@ -330,7 +332,9 @@ class History:
     def copy(self) -> "History":
         """What is held now, to be continued by somebody else."""
         parts = [dict(part) for part in self.parts]
-        return replace(self, parts=parts, nonces=dict(self.nonces), ids=[], resets=list(self.resets), usage=[])
+        return replace(
+            self, parts=parts, nonces=dict(self.nonces), ids=[], resets=list(self.resets), usage=[], asides=[]
+        )
 
     def text(self, kind: str = "text") -> str:
         name = "arguments" if kind == "tool_call" else "text"
@@ -394,6 +398,8 @@ class History:
             self.parts[-1]["text"] += event["delta"]
         elif kind == "tool_call":
             self._fold_call(event)
+        elif kind in ASIDES:
+            self.asides.append(event)
         else:
             raise Broken(f"an event of no known type: {event}")
 
@@ -416,9 +422,10 @@ def event_units(event: Mapping[str, Any]) -> int:
 
 
 def part_units(part: Mapping[str, Any]) -> int:
+    """The units of a part, but for what is beside its text."""
     if part["type"] == "tool_call":
         return len(part["arguments"].encode()) + 1
-    return len(part["text"].encode())
+    return len(part.get("text", "").encode())
 
 
 # Readers

@@ -169,7 +169,7 @@ async def test_the_tool_call_is_named(server: ScriptedProvider, session: aiohttp
         ("done_twice", "stop"),
         ("no_done", "stop"),
         ("no_finish", "unknown"),
-        ("after_finish", "stop"),
+        ("after_finish", "length"),
         ("after_done", "stop"),
     ],
 )
@@ -181,7 +181,8 @@ async def test_a_provider_that_ends_oddly_still_ends_once(
     outcome = await read_all(stream_of(server, session, script), events)
     assert outcome is not None
     assert outcome.finish_reason == reason
-    assert parts_of(events) == expected(script)
+    afterthought = "an afterthought" if kind == "after_finish" else ""
+    assert parts_of(events) == [("text", expected_text(script) + afterthought)]
     assert outcome.usage is not None
 
 
@@ -473,7 +474,8 @@ async def test_chatter_after_the_finish_reason_is_cut_off(
 ) -> None:
     monkeypatch.setattr(openai, "_TRAILER_S", 0.2)
     chunk = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
-    async with raw_server(chunked(chunk), then=chunked(chunk * 50)) as base_url:
+    chatter = b'data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}\n\n'
+    async with raw_server(chunked(chunk), then=chunked(chatter * 50)) as base_url:
         stream = provider_at(base_url, session).stream(CompletionRequest("m", []))
         events: list[Event] = []
         outcome = await asyncio.wait_for(read_all(stream, events), 3)
@@ -526,7 +528,7 @@ async def test_a_connection_that_is_never_made_is_unreachable(session: aiohttp.C
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", ProviderMalformed),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX: " + b"x" * 100_000, ProviderMalformed),
-        (b"HTTP/1.1 200 OK\r\n\r\ndata: {}\n\n", ProviderMalformed),
+        (b"HTTP/1.1 200 OK\r\n\r\ndata: {}\n\n", ProviderTruncated),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\nnot json", ProviderMalformed),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[]", ProviderMalformed),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b" " * 200_000 + b"{}", ProviderMalformed),
@@ -541,6 +543,83 @@ async def test_answers_of_a_stranger(session: aiohttp.ClientSession, answer: byt
     async with raw_server(answer) as base_url:
         stream = provider_at(base_url, session).stream(CompletionRequest("m", []))
         assert type(await failure_of(stream, [])) is kind
+
+
+HEADS = [
+    b"200 OK\r\nContent-Type: application/json",
+    b"200 OK\r\nContent-Type: text/plain",
+    b"200 OK\r\nContent-Type: text/event-stream; charset=utf-8",
+    b"200 OK",
+    b"201 Created\r\nContent-Type: text/event-stream",
+    b"202 Accepted\r\nContent-Type: application/json",
+]
+HI = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+WHOLE = b'{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}'
+
+
+@pytest.mark.parametrize("pours", [False, True])
+@pytest.mark.parametrize("head", HEADS, ids=range(6))
+@pytest.mark.parametrize("body", [HI + END, HI + END.rstrip(), WHOLE, b"data: " + WHOLE], ids=range(4))
+async def test_an_answer_is_taken_whatever_it_is_called(
+    session: aiohttp.ClientSession, head: bytes, body: bytes, pours: bool
+) -> None:
+    answer = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+    async with raw_server(answer) as base_url:
+        events: list[Event] = []
+        stream = provider_at(base_url, session).stream(CompletionRequest("m", []))
+        assert await read_all(stream, events, pours=pours) == Outcome("stop", None)
+        assert parts_of(events) == [("text", "hi")]
+        assert stream.has_begun
+
+
+@pytest.mark.parametrize("head", HEADS, ids=range(6))
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"error":{"code":429}}', ProviderRateLimited),
+        (b'[{"error":{"code":429}}]', ProviderRateLimited),
+        (b'{"error":"no"}', ProviderFailed),
+        (b'data: {"error":{"code":429}}\n\ndata: [DONE]\n\n', ProviderRateLimited),
+        (b"data: [DONE]\n\n", ProviderTruncated),
+        (HI, ProviderTruncated),
+    ],
+    ids=range(6),
+)
+async def test_an_error_is_one_whatever_it_is_called(
+    session: aiohttp.ClientSession, head: bytes, body: bytes, kind: type[ProviderError]
+) -> None:
+    answer = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+    async with raw_server(answer) as base_url:
+        stream = provider_at(base_url, session).stream(CompletionRequest("m", []))
+        assert type(await failure_of(stream, [])) is kind
+        assert stream.outcome is None
+
+
+async def test_a_reason_with_every_chunk_does_not_hurry_the_answer(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on after a finish reason has the patience that any answer has."""
+    monkeypatch.setattr(openai, "_TRAILER_S", 0.2)
+    chunks = [HI.replace(b'"}}', b'"},"finish_reason":"stop"}')] * 4
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_on(reader)
+        for number, each in enumerate(chunks):
+            # Time has to pass here: it is what the test is about.
+            await asyncio.sleep(0.05 if number < 2 else 0.4)
+            writer.write(chunked(each) if not number else b"%x\r\n%s\r\n" % (len(each), each))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        events: list[Event] = []
+        stream = provider_at(base_url, session).stream(CompletionRequest("m", []))
+        assert await read_all(stream, events) == Outcome("stop", None)
+        assert parts_of(events) == [("text", "hihihihi")]
+        await session.close()
 
 
 # Closing

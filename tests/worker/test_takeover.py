@@ -97,6 +97,17 @@ async def test_a_stream_whose_workers_keep_dying_ends(store: RedisStore, redis_u
     assert meta.error["code"] == "worker_crash_loop"
 
 
+@pytest.mark.parametrize("after", [0, 7])
+async def test_what_is_malformed_is_not_asked_for_again(two_workers: Pulling, after: int) -> None:
+    """The provider is paid for each try, and what is malformed by nature is so again."""
+    script = Script(key(), chunks=20, fault=Fault("malformed", after=after))
+    meta = await two_workers.until_over(await two_workers.create(script))
+
+    assert meta.error is not None
+    assert meta.error["code"] == "provider_malformed"
+    assert [len(provider.seen()) for provider in two_workers.providers] == [1]
+
+
 async def test_a_stopped_worker_hands_its_streams_over(store: RedisStore, redis_url: str, keys: Keyspace) -> None:
     async with pulling(store, redis_url, keys, worker_drain_s=0.5, lease_s=60, heartbeat_s=5) as pulls:
         script = Script(key(), chunks=300, rate=250)

@@ -47,6 +47,9 @@ export function newMessage(model = '') {
   };
 }
 
+/** @type {ReadonlySet<string>} */
+const PARTS = new Set(['text', 'reasoning', 'refusal', 'tool_call', 'gap']);
+
 /** @type {Record<string, (message: Message, event: StreamEvent) => Message>} */
 const REDUCERS = {
   start: onStart,
@@ -174,7 +177,9 @@ function replaceLast(message, part) {
  * @returns {Message}
  */
 function replaceParts(message, parts) {
-  return { ...message, generation: message.generation + 1, parts: [...(parts ?? [])] };
+  // What a newer server adds (files, for one) is nothing that this page can show.
+  const known = (parts ?? []).filter((part) => PARTS.has(part.type));
+  return { ...message, generation: message.generation + 1, parts: known };
 }
 
 /**

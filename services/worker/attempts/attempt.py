@@ -8,7 +8,7 @@ from services.worker.attempts.continuation import Continuing, is_continuable
 from services.worker.attempts.pump import Answered, Broken, Outcome, Pump
 from services.worker.providers.provider import CompletionRequest, Provider
 from services.worker.writing.writer import Writer
-from shared.errors import LogLost, TailraceError
+from shared.errors import LogLost, ProviderMalformed, TailraceError
 from shared.log.events import Event, cancelled, done, error, json_line
 from shared.log.tokens import AttemptUsage, noted, settled
 from shared.settings.settings import Settings
@@ -96,7 +96,12 @@ class Attempt:
         return await pump.run(request, self.writer, continuing)
 
     def _may_go_on(self, outcome: Broken) -> bool:
-        """Whether another attempt may take this one's place: something was said, and a repetition can help."""
+        """Whether another attempt may take this one's place: something was said, and a repetition can help.
+
+        What is malformed is so by nature: only a provider that has not been asked may do better.
+        """
+        if isinstance(outcome.error, ProviderMalformed) and outcome.index + 1 >= len(self._providers):
+            return False
         return outcome.has_begun and outcome.error.retryable and self._claimed.interruption != "fail"
 
     def _ending(self, outcome: Outcome) -> tuple[Event, Updates]:

@@ -7,7 +7,7 @@ After it, another request is another attempt: it needs a fence, and either conti
 import random
 from dataclasses import dataclass
 
-from shared.errors import ProviderAuth, ProviderError, ProviderRateLimited, ProviderRejected
+from shared.errors import ProviderAuth, ProviderError, ProviderMalformed, ProviderRateLimited, ProviderRejected
 
 __all__ = ("GiveUp", "NextStep", "Retry", "after_failure")
 
@@ -43,7 +43,8 @@ def after_failure(
     if isinstance(error, ProviderRejected) or tries >= max_tries:
         return GiveUp()
     following = (index + 1) % providers
-    if following == index and isinstance(error, ProviderAuth):
+    # What is malformed is so by nature: the same provider would be asked, and paid, for the same again.
+    if following == index and isinstance(error, ProviderAuth | ProviderMalformed):
         return GiveUp()
     if tries < providers:
         return Retry(following, 0.0)

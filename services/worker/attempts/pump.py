@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,13 @@ class Pump:
             return Answered(stream.outcome.finish_reason)
         finally:
             _note_usage(provider, stream, writer)
+            self._count_unknown(provider, stream.unknown)
             await stream.aclose()
+
+    def _count_unknown(self, provider: Provider, unknown: Mapping[str, int]) -> None:
+        for what, count in unknown.items():
+            self._metrics.provider_unknown.labels(what=what).inc(count)
+            logger.debug("not understood: %s", what, extra={"provider": provider.name, "times": count})
 
     async def _pour(
         self, provider: Provider, stream: CompletionStream, writer: Writer, continuing: Continuing | None

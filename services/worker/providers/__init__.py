@@ -1,3 +1,3 @@
-"""Model providers: the protocol of a dialect, one folder for each dialect, and HTTP beneath them."""
+"""Whoever generates the text: the seam, what all dialects share, and one folder for each dialect; no log, no store."""
 
 __all__ = ()

@@ -45,7 +45,8 @@ class Outcome:
 class CompletionStream(Protocol):
     """One answer while it is generated. Used by one task; only `aclose` may be called from another.
 
-    Guaranteed: events come in order, none is empty, none is larger than `MAX_EVENT_BYTES` of payload, none is terminal.
+    Guaranteed: events come in order, none is empty, none is larger than `MAX_EVENT_BYTES` of payload (but for opaque
+    provider data, which has a bound of its own), none is terminal.
     What arrived before a failure is returned before the failure is raised. At most one `usage` event comes, the last.
     Every wait has a deadline of the provider's settings. Every exception is a `ProviderError` whose words are ours.
     Trusted: to be closed by its owner, whatever happens.
@@ -64,6 +65,11 @@ class CompletionStream(Protocol):
     @property
     def outcome(self) -> Outcome | None:
         """Set before `read` returns `None`."""
+        ...
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """How often something that the provider said was not understood, by what it was: a few fixed words."""
         ...
 
     async def open(self) -> None:

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from shared.errors import StoreError
-from shared.log.events import DELTA_KINDS, MAX_EVENT_BYTES, Event
+from shared.log.events import ASIDE_KINDS, DELTA_KINDS, MAX_EVENT_BYTES, Event
 from shared.store.calls import Append
 from shared.store.replies import Appended, AppendReply, Closed, Fenced, Gone, TailMismatch
 
@@ -258,10 +258,11 @@ class Writer:
 def safe_after(events: Sequence[Event], tail: int, safe: int) -> int:
     """The end of the last complete part. Inside a tool call nothing is safe: nobody could finish its arguments."""
     for event in events:
-        if event.kind != "tool_call":
+        if event.kind == "tool_call":
+            if "id" in event.fields():
+                safe = tail  # another call begins, so whatever came before is complete
+        elif event.kind not in ASIDE_KINDS or safe == tail:  # what is said amid a call does not complete it
             safe = tail + event.size
-        elif "id" in event.fields():
-            safe = tail  # another call begins, so whatever came before is complete
         tail += event.size
     return safe
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
-from shared.log.events import LogEntry, stored
+from shared.log.events import KINDS, LogEntry, stored
 from shared.log.lineage import Lineage
 from shared.log.position import Position
 from shared.store.accounting import share_bytes
@@ -69,10 +69,7 @@ LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(ByteSums.__dataclass_fields__)
 
 # Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.
-_KINDS = {
-    kind.encode(): kind
-    for kind in ("text", "reasoning", "refusal", "tool_call", "usage", "fence", "done", "error", "cancelled")
-}
+_KINDS = {kind.encode(): kind for kind in KINDS}
 _TENANT = b"bytes:"
 
 

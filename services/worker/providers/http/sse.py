@@ -20,12 +20,15 @@ class ErrorData(bytes):
 
 
 class SseReader:
-    """Push parser of one response. An event cut off by the end of the stream is never dispatched, as WHATWG asks.
+    """Push parser of one response. An event that the end of the stream leaves open is told by `finish`: WHATWG has it
+    thrown away, but some providers leave out the last empty line.
 
     An event of up to `max_event_bytes`, all its lines counted, passes; longer data never does: memory is bounded.
     """
 
     __slots__ = ("_after_cr", "_begun", "_max_bytes", "_pending")
+
+    is_document = False
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_event_bytes
@@ -47,6 +50,11 @@ class SseReader:
         if not data.endswith(b"\n\n"):
             data = self._whole(data)
         return self._dispatched(data) if data else []
+
+    def finish(self) -> list[bytes]:
+        """The data of the last event, if no blank line ended it. It may be cut anywhere."""
+        pending, self._pending = bytes(self._pending), bytearray()
+        return self._dispatched(pending + b"\n\n") if pending.strip() else []
 
     def _whole(self, data: bytes) -> bytes:
         """The part of `data` that ends with a blank line; the rest waits for more."""
@@ -105,7 +113,11 @@ class SseReader:
 
 
 def _data(block: bytes) -> bytes | None:
-    """The data of any block, by the rules of WHATWG; `None` if it has none."""
+    """The data of any block, by the rules of WHATWG; `None` if it has none.
+
+    Two things are taken for data that are none by the rules, because errors come so: a field `error` (GPUStack), and
+    bare JSON (Gemini).
+    """
     lines = []
     failed = False
     for line in block.split(b"\n"):
@@ -115,7 +127,11 @@ def _data(block: bytes) -> bytes | None:
             lines.append(value)
         elif name == b"event":
             failed = value == b"error"
+        elif name == b"error" and value.startswith(b"{"):
+            lines.append(value)
+            failed = True
     if not lines:
-        return None
+        bare = block.strip(b"\n")
+        return bare if bare.startswith((b"{", b"[{")) else None
     data = b"\n".join(lines)
     return ErrorData(data) if failed else data

@@ -1,3 +1,3 @@
-"""The OpenAI chat-completions dialect: requests, chunks, tool calls, errors."""
+"""The OpenAI chat-completions dialect: its request, its frames, its errors; no sockets and no clock."""
 
 __all__ = ()

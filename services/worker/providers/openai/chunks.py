@@ -6,28 +6,34 @@ else takes the long way, which alone decides what is right.
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
 
 from services.worker.providers.http.sse import ErrorData, SseReader
-from services.worker.providers.openai.errors import error_of_object
+from services.worker.providers.openai.deltas import KINDS, Deltas, citations
+from services.worker.providers.openai.errors import error_in, error_of_object
 from services.worker.providers.openai.template import Template
-from services.worker.providers.openai.tools import ToolCalls
+from services.worker.providers.openai.undeclared import UndeclaredBody
+from services.worker.providers.openai.usage import counted, merged, usages_in
 from services.worker.providers.provider import UNKNOWN_REASON, Outcome
 from shared.errors import ProviderError, ProviderFailed, ProviderMalformed, ProviderTruncated
 from shared.log.events import MAX_EVENT_BYTES, Event, delta, pieces
 from shared.log.events import usage as usage_event
 
-__all__ = ("MAX_LINE_BYTES", "ChunkReader", "counted", "field_of")
+__all__ = ("MAX_LINE_BYTES", "ChunkReader", "field_of")
 
 # Some providers send a whole answer, or a whole tool call, as one chunk.
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 
-# Two names for reasoning; vLLM sends both, with the same text.
-_KINDS: Final = {"reasoning_content": "reasoning", "reasoning": "reasoning", "content": "text", "refusal": "refusal"}
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MAX_TOKENS: Final = 2**53 - 1
+# Reasons that are none: the answer broke off, and it is worth another try.
+_BROKEN_OFF: Final = re.compile(
+    r"error|.*_error|abort(ed)?|interrupted|failed|timeout|insufficient_system_resource|engine_.*|malformed_.*|.*malformed.*_call"
+)
+# Members of a chunk or a choice that say more than its delta does.
+_TELLING: Final = frozenset({"error", "x_groq", "base_resp", "citations", "search_results", "message"})
 
 # A lesson costs 5 µs, what three cuts save: a few are free, each other one has to be earned.
 _LESSONS: Final = 8
@@ -39,13 +45,14 @@ T = TypeVar("T")
 class ChunkReader:
     """Reads one answer. `ended` is the provider's `[DONE]`; what follows it is not looked at.
 
-    `finish_reason` closes the content: deltas after it are ignored, a usage chunk is taken. Lone surrogates become
-    U+FFFD; a pair cut in two by the provider becomes two, because mending it would mean holding text back.
+    A finish reason does not close the content: some send it with every chunk. Characters that are cut in two by the
+    provider are joined; half a character whose other half never comes becomes U+FFFD.
     """
 
     __slots__ = (
-        "_calls",
+        "_deltas",
         "_failure",
+        "_is_holding",
         "_learned",
         "_max_bytes",
         "_saved",
@@ -58,16 +65,20 @@ class ChunkReader:
         "usage",
     )
 
-    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES, is_declared: bool = True) -> None:
+        """`is_declared`: the response says that it is an event stream."""
         self.ended = False
         self.finish_reason: str | None = None
         self.usage: dict[str, int] | None = None
-        self._sse = SseReader(max_event_bytes=max_line_bytes)
-        self._calls = ToolCalls()
+        reader = SseReader if is_declared else UndeclaredBody
+        self._sse: SseReader | UndeclaredBody = reader(max_event_bytes=max_line_bytes)
+        self._deltas = Deltas()
         self._failure: ProviderError | None = None
         self._usage_told = False
         self._max_bytes = max_line_bytes
-        # None as well when no content may follow.
+        # Whether something waits for what follows, so that no chunk may be taken for a usual one.
+        self._is_holding = False
+        # None as well when no content is expected.
         self._template: Template | None = None
         # The same, as long as what comes next begins an event.
         self._usual: Template | None = None
@@ -95,27 +106,42 @@ class ChunkReader:
             self._failure = error
         if self._failure is not None or not self.is_going_on:
             self._template = None
-        self._usual = self._template if self._sse.is_between_events else None
+        self._usual = self._template if self._sse.is_between_events and not self._is_holding else None
         return events
 
     def finish(self) -> list[Event]:
-        """The last event, if one is due, after `[DONE]` or the end of the bytes; raises `ProviderTruncated`.
+        """What is left to tell after `[DONE]` or the end of the bytes, and nothing when called again.
 
         Without `[DONE]`, or with a failure in its place, a finish reason is proof enough that the answer is whole.
+        Raises `ProviderTruncated` if it is not, or the error that the last bytes are.
         """
-        if not self.ended and self.finish_reason is None:
-            raise self._failure or ProviderTruncated()
+        events: list[Event] = []
+        if not self.ended and self._failure is None:
+            self._read_last(events)
+        if events:
+            return events
+        if self.finish_reason is None and not (self.ended and self._has_said):
+            raise self._failure or (ProviderMalformed() if self._sse.is_document else ProviderTruncated())
         self.ended = True
-        return self._told_usage()
+        return self._told_end()
 
     @property
     def is_going_on(self) -> bool:
-        """Whether content may follow."""
+        """Whether content is expected."""
         return self.finish_reason is None and not self.ended
 
     @property
     def outcome(self) -> Outcome:
         return Outcome(self.finish_reason or UNKNOWN_REASON, self.usage)
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """How often something was not understood, by what it was."""
+        return self._deltas.unknown
+
+    @property
+    def _has_said(self) -> bool:
+        return bool(self._learned) or self._deltas.has_said
 
     def _learn(self, payload: bytes, event: Event) -> None:
         """What the next chunks will look like. Given up where each chunk differs in something else too."""
@@ -125,7 +151,8 @@ class ChunkReader:
         self._template = Template.of(payload, event, _only_delta, max_bytes=self._max_bytes) or self._template
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
-        if self._template is not None and self.finish_reason is None:
+        is_usual = self.finish_reason is None and not self._is_holding
+        if is_usual and self._template is not None:
             # Several chunks came at once. What is known already need not be learnt again.
             known = self._template.event_of(b"data: %b\n\n" % payload) if type(payload) is bytes else None
             if known is not None:
@@ -137,7 +164,7 @@ class ChunkReader:
         except orjson.JSONDecodeError:
             self._read_oddity(payload, events)
             return
-        event = _only_delta(chunk) if self.finish_reason is None else None
+        event = _only_delta(chunk) if is_usual else None
         if event is None:
             self._take(chunk, events)
             return
@@ -145,75 +172,95 @@ class ChunkReader:
         events += (event,) if event.size <= MAX_EVENT_BYTES else pieces(event)
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
-        """What orjson refuses: the end marker, an empty event, a subclass of bytes, a lone surrogate, nonsense."""
+        """What orjson refuses: the end marker, an empty event, a subclass of bytes, a lone surrogate, bytes that are no
+        UTF-8, nonsense.
+        """
         if payload.startswith(b"[DONE]"):
             self.ended = True
-            events += self._told_usage()
+            events += self._told_end()
         elif isinstance(payload, ErrorData):
-            raise _error_of_data(_parsed_leniently(payload))
+            error = _parsed_leniently(payload)[0] if _is_json(payload) else None
+            inner = error_in(error)
+            raise self._broken_off(error_of_object(error if inner is None else inner))
         elif payload.strip():
-            self._take(_parsed_leniently(payload), events)
+            chunk, is_raw = _parsed_leniently(payload)
+            self._take(chunk, events, is_raw=is_raw)
 
-    def _take(self, chunk: object, events: list[Event]) -> None:
+    def _read_last(self, events: list[Event]) -> None:
+        """What no empty line ended. It may be cut anywhere, and is nothing then."""
+        try:
+            for payload in self._sse.finish():
+                if not self.ended and (payload.startswith(b"[DONE]") or _is_json(payload)):
+                    self._read(payload, events)
+        except ProviderError as error:
+            if not events and self.finish_reason is None:
+                raise
+            self._failure = error
+
+    def _take(self, chunk: object, events: list[Event], *, is_raw: bool = False) -> None:
+        if isinstance(chunk, dict):
+            self._take_usage(chunk)
+        error = error_in(chunk)
+        if error is not None:
+            raise self._broken_off(error_of_object(error))
         if not isinstance(chunk, dict):
             raise ProviderMalformed
-        if chunk.get("error"):
-            raise error_of_object(chunk["error"])
-        usage = field_of(chunk, "usage", dict)
-        if usage:
-            self.usage = counted(usage)
-        for choice in field_of(chunk, "choices", list) or ():
-            self._take_choice(choice, events)
+        choices = field_of(chunk, "choices", list)
+        if choices is None and self.usage is None:
+            self._deltas.count_unknown("chunk")
+        for choice in choices or ():
+            self._take_choice(choice, events, is_raw=is_raw)
+        for name in ("search_results", "citations"):
+            if isinstance(chunk.get(name), list):
+                events += self._deltas.annotate(citations(chunk[name]))
+        self._is_holding = self._deltas.is_holding
 
-    def _take_choice(self, choice: object, events: list[Event]) -> None:
+    def _take_choice(self, choice: object, events: list[Event], *, is_raw: bool) -> None:
         if not isinstance(choice, dict):
             raise ProviderMalformed
         # Asked for one answer; a provider that sends others with it gets only the first one heard.
-        if field_of(choice, "index", int) or self.finish_reason is not None:
+        if field_of(choice, "index", int):
             return
+        fields = field_of(choice, "delta", dict)
+        if fields is None and not self._has_said:
+            # Not a delta but the whole message: so answers who does not stream.
+            fields = field_of(choice, "message", dict)
+        events += self._deltas.take(fields or {}, is_raw=is_raw)
         if choice.get("error"):
-            raise error_of_object(choice["error"])
-        for event in self._deltas(field_of(choice, "delta", dict) or {}):
-            events += pieces(event)
+            raise self._broken_off(error_of_object(choice["error"]))
         self._take_reason(field_of(choice, "finish_reason", str))
-
-    def _deltas(self, fields: dict[str, Any]) -> list[Event]:
-        texts = {kind: text for name, kind in _KINDS.items() if (text := field_of(fields, name, str))}
-        events = [delta(kind, text) for kind, text in texts.items()]
-        for call in field_of(fields, "tool_calls", list) or ():
-            events += self._calls.take(call)
-        return events
 
     def _take_reason(self, reason: str | None) -> None:
         # Some send an empty reason with every chunk.
         if not reason:
             return
-        if reason == "error":
-            raise ProviderFailed
         reason = reason.lower()
+        if _BROKEN_OFF.fullmatch(reason):
+            raise self._broken_off(ProviderFailed())
         self.finish_reason = reason if _REASON.fullmatch(reason) else UNKNOWN_REASON
 
-    def _told_usage(self) -> list[Event]:
-        if self.usage is None or self._usage_told:
-            return []
-        self._usage_told = True
-        return [usage_event(self.usage)]
+    def _take_usage(self, chunk: dict[str, Any]) -> None:
+        for usage in usages_in(chunk):
+            if usage is None:
+                continue
+            counts = counted(usage)
+            if counts is not None:
+                self.usage = merged(self.usage, counts)
+            elif not isinstance(usage, dict):
+                self._deltas.count_unknown("usage")
 
+    def _broken_off(self, error: ProviderError) -> ProviderError:
+        """The provider says itself that the answer is not whole, whatever it said before."""
+        self.finish_reason = None
+        return error
 
-def counted(usage: dict[str, Any]) -> dict[str, int]:
-    """Token counts under our names. What is no sensible number is left out rather than the answer lost."""
-    read, written = _count(usage, "prompt_tokens") or 0, _count(usage, "completion_tokens") or 0
-    total = _count(usage, "total_tokens")
-    counts = {
-        "input_tokens": read,
-        "output_tokens": written,
-        "total_tokens": read + written if total is None else total,
-    }
-    details = {
-        "reasoning_tokens": _count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-        "cached_tokens": _count(usage.get("prompt_tokens_details"), "cached_tokens"),
-    }
-    return counts | {name: count for name, count in details.items() if count is not None}
+    def _told_end(self) -> list[Event]:
+        events = self._deltas.rest()
+        self._is_holding = False
+        if self.usage is not None and not self._usage_told:
+            self._usage_told = True
+            events.append(usage_event(self.usage))
+        return events
 
 
 def field_of(fields: dict[str, Any], name: str, kind: type[T]) -> T | None:
@@ -234,28 +281,38 @@ def _only_delta(chunk: Any) -> Event | None:
             and choice["index"] == 0
             and choice.get("finish_reason") is None
             and chunk.get("usage") is None
-            and "error" not in chunk
+            and choice.get("usage") is None
+            and _TELLING.isdisjoint(chunk)
             and "error" not in choice
         )
-        return delta(_KINDS[name], text) if plain and text else None
+        return delta(KINDS[name], text) if plain and text else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _parsed_leniently(payload: bytes) -> Any:
-    """With `json`, which takes the escape of a lone surrogate: models produce it when a pair is cut in two."""
+def _parsed_leniently(payload: bytes) -> tuple[Any, bool]:
+    """With `json`, which takes the escape of a lone surrogate: models produce it when a pair is cut in two.
+
+    Bytes that are no UTF-8 come through as `surrogateescape` has them; the second value says whether there are any.
+    """
+    text = payload.decode(errors="surrogateescape")
     try:
-        return json.loads(payload.decode())
+        return json.loads(text), not _is_utf8(payload)
     except (ValueError, RecursionError):
         raise ProviderMalformed from None
 
 
-def _error_of_data(value: object) -> ProviderError:
-    """The error behind an event named `error`: an error object, alone or under the usual name."""
-    inner = value.get("error") if isinstance(value, dict) else None
-    return error_of_object(inner or value)
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _count(fields: object, name: str) -> int | None:
-    value = fields.get(name) if isinstance(fields, dict) else None
-    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
+def _is_json(payload: bytes) -> bool:
+    try:
+        json.loads(payload.decode(errors="surrogateescape"))
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -12,9 +12,9 @@ import orjson
 from services.worker.providers.http.body import ResponseBody
 from services.worker.providers.http.session import HttpRequest, respond
 from services.worker.providers.openai.chunks import ChunkReader
-from services.worker.providers.openai.errors import error_of_object, error_of_status
+from services.worker.providers.openai.errors import error_of_status
 from services.worker.providers.provider import CompletionRequest, Outcome
-from shared.errors import ProviderAuth, ProviderError, ProviderMalformed, ProviderStalled, ProviderTruncated
+from shared.errors import ProviderAuth, ProviderError, ProviderStalled, ProviderTruncated
 from shared.log.events import Event
 from shared.settings.providers import ProviderSettings
 
@@ -44,8 +44,10 @@ OPTIONS: Final = frozenset(
 
 # How long after the finish reason the usage chunk and `[DONE]` may take. Then the answer is whole without them.
 _TRAILER_S: Final = 5.0
-# An error body larger than this is no error object.
-_MAX_ERROR_BYTES: Final = 64 * 1024
+# Statuses of an answer. The other successes have no body.
+_ANSWERS: Final = frozenset(
+    {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NON_AUTHORITATIVE_INFORMATION}
+)
 
 _TOO_LONG: Final = "The model provider took longer than a whole answer may take."
 _NO_KEY: Final = "The key of the model provider is not configured."
@@ -113,7 +115,7 @@ class OpenAIStream:
         self._body: ResponseBody | None = None
         self._outcome: Outcome | None = None
         self._failure: ProviderError | None = None
-        self._has_begun = False
+        self._has_begun = self._has_reason = self._has_gone_on = False
         self._first_s = self._last_s = self._trailer_s = inf
 
     def __repr__(self) -> str:
@@ -131,6 +133,10 @@ class OpenAIStream:
     @property
     def outcome(self) -> Outcome | None:
         return self._outcome
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        return self._chunks.unknown
 
     async def open(self) -> None:
         """Send the request. Raises every `ProviderError`; the connection is closed then."""
@@ -161,9 +167,11 @@ class OpenAIStream:
             # What goes wrong after the finish reason takes nothing from the answer.
             if self._chunks.finish_reason is None:
                 raise self._explained(error) from None
-        events = self._chunks.finish()
+        if events := self._chunks.finish():
+            self._has_begun = True
+            return events
         self._outcome = self._chunks.outcome
-        return events or None
+        return None
 
     async def pour(self, take: Callable[[Sequence[Event]], bool]) -> None:
         body, chunks = self._body, self._chunks
@@ -198,18 +206,11 @@ class OpenAIStream:
             self._body.close(reuse=self._chunks.ended)
 
     async def _check(self, response: aiohttp.ClientResponse, body: ResponseBody) -> None:
-        if response.status != HTTPStatus.OK:
+        if response.status not in _ANSWERS:
             raise error_of_status(response.status, response.headers)
-        if response.content_type == "application/json":
-            raise _error_of_body(await self._start_of(body))
         if response.content_type != "text/event-stream":
-            raise ProviderMalformed
-
-    async def _start_of(self, body: ResponseBody) -> bytes:
-        start = b""
-        while len(start) <= _MAX_ERROR_BYTES and (data := await body.read(self._deadline())):
-            start += data
-        return start
+            # Many do not say what they send, or something else; what it is, it shows.
+            self._chunks = ChunkReader(is_declared=False)
 
     async def _next_events(self, body: ResponseBody) -> Sequence[Event]:
         """The next events; none at the end."""
@@ -220,8 +221,12 @@ class OpenAIStream:
         while not chunks.ended and (data := await body.read(deadline)):
             if events := chunks.feed(data):
                 self._has_begun = True
+                # Who goes on after a finish reason gives one with every chunk: it says nothing about the end.
+                self._has_gone_on = self._has_gone_on or self._has_reason
+                self._has_reason = chunks.finish_reason is not None
                 return events
             if chunks.finish_reason is not None:
+                self._has_reason = True
                 deadline = min(deadline, self._trailer())
         return ()
 
@@ -233,7 +238,7 @@ class OpenAIStream:
         if not self._has_begun:
             return min(self._first_s, self._last_s)
         next_s = asyncio.get_running_loop().time() + self._provider.settings.next_token_timeout_s
-        if self._chunks.finish_reason is not None:
+        if self._chunks.finish_reason is not None and not self._has_gone_on:
             next_s = min(next_s, self._trailer())
         return min(next_s, self._last_s)
 
@@ -261,14 +266,3 @@ def _credentials(settings: ProviderSettings, environment: Mapping[str, str]) -> 
     if not key or not key.isascii() or not key.isprintable():
         raise ProviderAuth(_NO_KEY)
     return {"Authorization": f"Bearer {key}"}
-
-
-def _error_of_body(body: bytes) -> ProviderError:
-    """The error behind JSON where a stream was due."""
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ProviderMalformed()
-    if isinstance(fields, dict) and fields.get("error"):
-        return error_of_object(fields["error"])
-    return ProviderMalformed()

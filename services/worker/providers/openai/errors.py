@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.errors import ProviderAuth, ProviderError, ProviderFailed, ProviderRateLimited, ProviderRejected
 
-__all__ = ("MAX_RETRY_AFTER_S", "error_of_object", "error_of_status", "retry_after_s")
+__all__ = ("MAX_RETRY_AFTER_S", "error_in", "error_of_object", "error_of_status", "retry_after_s")
 
 # A provider that asks for more than this is as good as down; the caller's own policy decides then.
 MAX_RETRY_AFTER_S = 300.0
@@ -55,6 +55,39 @@ def error_of_object(value: object) -> ProviderError:
     """The error behind the `error` of a body or frame. What it does not tell clearly is a plain failure."""
     fields = value if isinstance(value, dict) else {}
     return next(filter(None, map(_class_of, _hints(fields))), ProviderFailed)()
+
+
+def error_in(value: object) -> object | None:
+    """The error object or text in a body or frame, in any of the shapes providers have for it; None if it is none."""
+    if isinstance(value, list):
+        return next((error for each in value if (error := error_in(each)) is not None), None)
+    if not isinstance(value, dict):
+        return None
+    if value.get("error"):
+        return value["error"] if value["error"] is not True else value
+    if value.get("object") == "error" or value.get("type") == "error":
+        return value
+    for name in ("x_groq", "base_resp"):
+        if isinstance(value.get(name), dict) and (error := _error_beside(value[name])):
+            return error
+    return None if "choices" in value else _error_alone(value)
+
+
+def _error_beside(fields: dict[str, Any]) -> object | None:
+    """The error that Groq (`x_groq`) and MiniMax (`base_resp`) put beside an answer."""
+    code = fields.get("status_code")
+    return fields.get("error") or ({"code": code, "message": fields.get("status_msg")} if code else None)
+
+
+def _error_alone(fields: dict[str, Any]) -> object | None:
+    """The error that is the whole object: FastAPI, Mistral, DashScope, Cloudflare."""
+    if fields.get("detail"):
+        return {"message": fields["detail"]}
+    if isinstance(fields.get("errors"), list) and fields["errors"]:
+        first: object = fields["errors"][0]
+        return first or fields
+    says = any(isinstance(fields.get(name), str) and fields[name] for name in ("message", "msg", "error_msg"))
+    return fields if says and any(fields.get(name) for name in ("code", "error_code", "status", "type")) else None
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:

@@ -23,6 +23,7 @@ local OVER = { done = true, error = true, cancelled = true }
 local DELTA = { text = true, reasoning = true, refusal = true }
 local KIND = {
   text = true, reasoning = true, refusal = true, tool_call = true, usage = true,
+  reasoning_end = true, annotation = true, file = true,
   done = true, error = true, cancelled = true,
 }
 

@@ -7,6 +7,7 @@ from shared.errors import (
     ProviderAuth,
     ProviderError,
     ProviderFailed,
+    ProviderMalformed,
     ProviderRateLimited,
     ProviderRejected,
     ProviderStalled,
@@ -35,6 +36,8 @@ __all__ = ()
         # What repetition cannot help.
         (ProviderRejected(), 0, 3, 1, GiveUp()),
         (ProviderAuth(), 0, 1, 1, GiveUp()),
+        (ProviderMalformed(), 0, 1, 1, GiveUp()),
+        (ProviderMalformed(), 0, 2, 1, Retry(1, 0.0)),
         (ProviderUnreachable(), 0, 1, 4, GiveUp()),
     ],
 )

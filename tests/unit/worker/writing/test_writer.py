@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.worker.writing.writer import Lost, Writer, safe_after
 from shared.errors import StoreMisused, StoreUnavailable
-from shared.log.events import MAX_EVENT_BYTES, Event, delta, done, tool_call, usage
+from shared.log.events import MAX_EVENT_BYTES, Event, annotation, delta, done, reasoning_end, tool_call, usage
 from shared.store.calls import Append
 from shared.store.replies import Appended, Closed, Fenced, Gone, TailMismatch
 
@@ -178,6 +178,8 @@ def test_meta_goes_along_with_the_append_that_carries_it() -> None:
         ([text("abc"), tool_call(0, "{", call_id="c", name="f"), tool_call(0, "}")], 3),
         ([tool_call(0, "{}", call_id="c", name="f"), tool_call(1, "{", call_id="d", name="g")], 3),
         ([tool_call(0, "{}", call_id="c", name="f"), usage({"output_tokens": 1})], 4),
+        ([text("abc"), reasoning_end({"signature": "s"}), annotation({})], 5),
+        ([text("abc"), tool_call(0, "{", call_id="c", name="f"), annotation({}), tool_call(0, "}")], 3),
     ],
 )
 def test_nothing_is_safe_inside_a_tool_call(events: list[Event], safe: int) -> None:

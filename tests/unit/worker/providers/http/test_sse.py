@@ -15,17 +15,23 @@ __all__ = ()
 
 
 def slow_parse(stream: bytes) -> list[tuple[bytes, bool]]:
-    """WHATWG 9.2.6 to the letter, on the whole stream at once: data, and whether the event was named `error`."""
+    """WHATWG 9.2.6 to the letter, on the whole stream at once: data, and whether the event was named `error`.
+
+    Besides, what errors come as: a field `error` with an object, and bare JSON in an event without data.
+    """
     stream = stream.removeprefix(b"\xef\xbb\xbf")
     lines = re.split(rb"\r\n|\n|\r", stream)[:-1]
     events = []
-    data, event = b"", b""
+    data, event, block = b"", b"", b""
     for line in lines:
         if line == b"":
             if data:
                 events.append((data[:-1], event == b"error"))
-            data, event = b"", b""
+            elif block.startswith((b"{", b"[{")):
+                events.append((block[:-1], False))
+            data, event, block = b"", b"", b""
             continue
+        block += line + b"\n"
         name, colon, value = line.partition(b":")
         if colon and value[:1] == b" ":
             value = value[1:]
@@ -33,6 +39,8 @@ def slow_parse(stream: bytes) -> list[tuple[bytes, bool]]:
             data += value + b"\n"
         elif name == b"event":
             event = value
+        elif name == b"error" and value.startswith(b"{"):
+            data, event = data + value + b"\n", b"error"
     return events
 
 
@@ -54,6 +62,7 @@ TOKENS = st.sampled_from(
     [
         *(b"\n", b"\r", b"\r\n", b"\n\n", b"data: ", b"data:", b"data", b"data :", b" data: ", b": comment", b":"),
         *(b"event: error", b"event: ping", b"id: 7", b"retry: 10", b"x", b" ", b"[DONE]", b'{"a":1}', b"\x00"),
+        *(b'error: {"a":1}', b"[{", b"error: x"),
         *("\u2028".encode(), "\u0085".encode(), "\ufeff".encode(), "é".encode(), "😀".encode(), b"\xff", b"\v\f"),
     ]
 )
@@ -86,8 +95,18 @@ def test_a_character_cut_in_two_arrives_whole() -> None:
     assert parse([stream[:8], stream[8:10], stream[10:]]) == [("漢😀".encode(), False)]
 
 
-def test_an_unfinished_event_is_never_given_out() -> None:
-    assert parse([b"data: a\n\ndata: b\n", b": c\n"]) == [(b"a", False)]
+def test_an_unfinished_event_is_only_given_out_at_the_end() -> None:
+    reader = SseReader()
+    assert feed_all(reader, [b"data: a\n\ndata: b\n", b": c\n"]) == [b"a"]
+    assert reader.finish() == [b"b"]
+    assert reader.finish() == []
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
+def test_the_last_event_may_lack_its_empty_line(end: bytes) -> None:
+    reader = SseReader()
+    assert reader.feed(b"data: a\n\ndata: [DONE]" + end) == [b"a"]
+    assert reader.finish() == [b"[DONE]"]
 
 
 def test_error_events_can_be_told_apart() -> None:
