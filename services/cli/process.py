@@ -1,10 +1,9 @@
-"""Composition roots: one edge, one worker or one model in the foreground, from settings to a clean stop."""
+"""One edge, one worker or one model in the foreground: from settings to a clean stop."""
 
 import asyncio
 import gc
 import logging
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any
 
@@ -62,28 +61,15 @@ def _tame_collector() -> None:
 
 
 async def _edge(settings: Settings) -> None:
-    from services.edge.app import create_app
-    from services.edge.server import serve
-    from shared.log.keys import Keyspace
-    from shared.queue.arq import ArqDispatcher, open_queue
-    from shared.store.redis.client import open_client
-    from shared.store.redis.store import RedisStore
+    from services.edge.main import run
     from shared.telemetry.metrics import process_registry
 
-    async with AsyncExitStack() as stack:
-        timeout_s = settings.redis_timeout_s
-        store = RedisStore(open_client(settings.redis_url, timeout_s=timeout_s), Keyspace(settings.prefix))
-        stack.push_async_callback(store.aclose)
-        await _refuse_eviction(settings)
-        queue_url = settings.queue_url or settings.redis_url
-        dispatcher = ArqDispatcher(open_queue(queue_url, prefix=settings.prefix, timeout_s=timeout_s))
-        stack.push_async_callback(dispatcher.aclose)
-        app = create_app(settings, store, dispatcher, registry=process_registry(), version=version("tailrace"))
-        try:
-            await serve(app, settings)
-        except OSError as error:
-            place = f"{settings.edge_host}:{settings.edge_port}"
-            raise Failure(f"cannot listen on {place}: {error.strerror}", hint="tailrace edge --port …") from error
+    await _refuse_eviction(settings)
+    try:
+        await run(settings, registry=process_registry(), version=version("tailrace"))
+    except OSError as error:
+        place = f"{settings.edge_host}:{settings.edge_port}"
+        raise Failure(f"cannot listen on {place}: {error.strerror}", hint="tailrace edge --port …") from error
 
 
 async def _worker(settings: Settings) -> None:

@@ -8,8 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from services.edge.api import operations, problems, routes
-from services.edge.delivery.hub import Hub
-from services.edge.delivery.tail import Tail
+from services.edge.delivery.delivery import Delivery
 from services.edge.pages import chat as pages
 from services.edge.streams import Streams
 from shared.queue.dispatcher import Dispatcher
@@ -30,16 +29,14 @@ def create_app(
 ) -> FastAPI:
     """The application over a store and a dispatcher, which stay the caller's to close."""
     metrics = Metrics.on(registry)
-    hub = Hub(store, settings, metrics)
-    tail = Tail(hub, settings)
+    delivery = Delivery(store, settings, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(hub.run(), name="hub"), group.create_task(tail.run(), name="tail")]
+            delivering = group.create_task(delivery.run(), name="delivery")
             yield
-            for task in tasks:
-                task.cancel()
+            delivering.cancel()
 
     app = FastAPI(
         title="Tailrace",
@@ -52,8 +49,8 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
-    app.state.hub, app.state.tail = hub, tail
-    app.state.streams = Streams(store, dispatcher, hub, settings)
+    app.state.delivery = delivery
+    app.state.streams = Streams(store, dispatcher, delivery, settings)
     app.include_router(routes.router)
     app.include_router(operations.router)
     problems.install(app)

@@ -96,9 +96,9 @@ class EdgeServer(uvicorn.Server):
         self._app.state.streams.is_draining = True
         for server in self.servers:
             server.close()
-        readers = len(self._app.state.hub.readers)
-        logger.info("draining", extra={"readers": readers})
-        await self._app.state.hub.drain(_READERS_SHARE * self._settings.edge_drain_s)
+        readers = self._app.state.delivery.readers
+        logger.info("draining", extra={"readers": len(readers)})
+        await readers.drain(_READERS_SHARE * self._settings.edge_drain_s)
         await super().shutdown(sockets)
 
     def _stop(self) -> None:

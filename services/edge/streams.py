@@ -17,9 +17,9 @@ from services.edge.access.caller import Caller
 from services.edge.access.rights import needs
 from services.edge.api.schemas import CreateStream
 from services.edge.api.state import StateResponse, described, limiter_for_states, memory_state
+from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.feed import Feed
-from services.edge.delivery.hub import Hub
-from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Reader
+from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Judged, Reader
 from services.edge.wires.wire import Wire
 from shared.errors import (
     Draining,
@@ -40,7 +40,7 @@ from shared.queue.dispatcher import Dispatcher
 from shared.settings.settings import Settings
 from shared.store.calls import NewStream
 from shared.store.replies import CancelReply, Created, CreateReply, Exists, Gone
-from shared.store.resume import Deliver, Gap, Step, UpToDate, Vanished, at_end, step
+from shared.store.resume import Deliver, Gap, Step, UpToDate, Vanished, at_end
 from shared.store.state import Listing, Meta, Snapshot
 from shared.store.store import Store
 from shared.telemetry.metrics import ResumeOutcome
@@ -77,10 +77,10 @@ class CreatedStream:
 class Streams:
     """The edge's operations, each with the right it needs. A stream of another tenant is an unknown one."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, hub: Hub, settings: Settings) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, delivery: Delivery, settings: Settings) -> None:
         self._store = store
         self._dispatcher = dispatcher
-        self._hub = hub
+        self._delivery = delivery
         self._settings = settings
         self._admission = Admission(store, settings)
         self._limiter = ByteLimiter(round(settings.max_total_bytes * _TURNS_SHARE))
@@ -111,7 +111,7 @@ class Streams:
         )
         match await self._create(new):
             case Created():
-                self._hub.metrics.streams_created.inc()
+                self._delivery.metrics.streams_created.inc()
                 await self._dispatch(new.id)
                 return CreatedStream(new.id, "queued", is_new=True)
             case Exists(digest, status, tenant):
@@ -128,19 +128,20 @@ class Streams:
         cursor = None if cursor_text in (None, NOW) else EventId.parse(cursor_text or "")
         if cursor is not None and (feed := self._followed(caller, stream_id, cursor)) is not None:
             self._count_outcome("up_to_date" if feed.after(cursor.position.offset) is None else "resumed")
-            return Reader(self._hub, feed, cursor, wire=wire)
+            return Reader(self._delivery.context, stream_id, cursor, wire=wire, feed=feed)
         after = cursor or EventId(START, None)
         snapshot = await self._snapshot(caller, stream_id, after)
         if cursor_text == NOW:
             after = snapshot.meta.lineage.event_id(snapshot.meta.tail) if snapshot.meta.attempt else after
             snapshot = Snapshot(snapshot.meta, ())
-        elif cursor is not None:
-            self._count_resume(cursor, snapshot)
-        if at_end(after, snapshot) and cursor_text is not None:
+        judged = Judged.of(after, snapshot)
+        if cursor is not None:
+            self._count_outcome(RESUME_OUTCOMES[type(judged.verdict)])
+        if at_end(judged.meta, judged.verdict) and cursor_text is not None:
             return None
-        if snapshot.meta.is_over:
+        if judged.meta.is_over:
             await self._touch(stream_id)
-        return Reader(self._hub, snapshot, after, wire=wire, is_fresh=cursor is None)
+        return Reader.judged(self._delivery.context, judged, wire=wire, is_fresh=cursor is None)
 
     async def _create(self, new: NewStream) -> CreateReply:
         """Create a stream if there is memory for it."""
@@ -148,7 +149,7 @@ class Streams:
             async with self._limiter.taken(len(new.request)), self._admitted(new):
                 return await self._store.create(new, self._settings.retention)
         except (MemoryPressure, StoreFull) as refusal:
-            self._hub.metrics.creates_refused.labels(code=refusal.code).inc()
+            self._delivery.metrics.creates_refused.labels(code=refusal.code).inc()
             if isinstance(refusal, StoreFull):
                 raise MemoryPressure from refusal
             raise
@@ -193,7 +194,7 @@ class Streams:
     async def delete(self, caller: Caller, stream_id: str) -> None:
         await self._meta(caller, stream_id)
         await self._store.delete(stream_id, self._settings.retention)
-        self._hub.vanish(stream_id)
+        self._delivery.hub.vanish(stream_id)
 
     @needs("list")
     async def listing(
@@ -218,7 +219,7 @@ class Streams:
                     "limit_bytes": self._settings.max_tenant_bytes or self._settings.max_total_bytes,
                 },
             },
-            "edge": self._hub.statistics(),
+            "edge": self._delivery.statistics(),
         }
 
     def _refuse_if_draining(self) -> None:
@@ -248,7 +249,7 @@ class Streams:
 
     def _followed(self, caller: Caller, stream_id: str, cursor: EventId) -> Feed | None:
         """The feed of a stream that others read here, if it alone can serve this cursor."""
-        feed = self._hub.current(stream_id)
+        feed = self._delivery.hub.current(stream_id)
         return feed if feed is not None and feed.tenant == caller.tenant and feed.covers(cursor) else None
 
     async def _snapshot(self, caller: Caller, stream_id: str, cursor: EventId) -> Snapshot:
@@ -267,13 +268,10 @@ class Streams:
         gone = StreamDeleted if tombstone.deleted else StreamExpired
         return gone(gone_ms=tombstone.gone_ms)
 
-    def _count_resume(self, cursor: EventId, snapshot: Snapshot) -> None:
-        self._count_outcome(RESUME_OUTCOMES[type(step(cursor, snapshot))])
-
     def _count_outcome(self, outcome: ResumeOutcome) -> None:
         counter = self._resumes.get(outcome)
         if counter is None:
-            counter = self._resumes[outcome] = self._hub.metrics.resumes.labels(outcome=outcome)
+            counter = self._resumes[outcome] = self._delivery.metrics.resumes.labels(outcome=outcome)
         counter.inc()
 
 

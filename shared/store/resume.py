@@ -8,7 +8,7 @@ from shared.log.events import LogEntry
 from shared.log.lineage import Reset
 from shared.log.position import EventId
 from shared.log.slicing import InsideCharacter, after
-from shared.store.state import Snapshot
+from shared.store.state import Meta, Snapshot
 
 __all__ = ("Deliver", "Gap", "Step", "UpToDate", "Vanished", "at_end", "step")
 
@@ -42,9 +42,9 @@ class Vanished:
 Step = Deliver | UpToDate | Gap | Reset | Vanished
 
 
-def at_end(cursor: EventId, snapshot: Snapshot) -> bool:
-    """Whether the stream is over and this reader has all of it: nothing will ever come."""
-    return snapshot.meta.is_over and isinstance(step(cursor, snapshot), UpToDate)
+def at_end(meta: Meta, verdict: Step) -> bool:
+    """Whether the stream is over and a reader with this verdict has all of it: nothing will ever come."""
+    return meta.is_over and isinstance(verdict, UpToDate)
 
 
 def step(cursor: EventId, snapshot: Snapshot, *, max_bytes: float = inf) -> Step:

@@ -86,9 +86,9 @@ async def test_the_end_is_known_where_it_is(any_store: Store) -> None:
     over = await any_store.read(stream_id, START, limit=ALL)
     assert live is not None
     assert over is not None
-    assert not at_end(at(1, tail, number=1), live)
-    assert not at_end(at(1, tail, number=1), over)
-    assert at_end(at(1, tail + 1, number=1), over)
+    assert not at_end(live.meta, step(at(1, tail, number=1), live))
+    assert not at_end(over.meta, step(at(1, tail, number=1), over))
+    assert at_end(over.meta, step(at(1, tail + 1, number=1), over))
 
 
 def entry(event: Event) -> LogEntry:

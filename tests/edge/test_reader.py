@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,9 +14,9 @@ from starlette.responses import Response
 from services.edge.access.caller import Caller
 from services.edge.carriers.carrier import Disconnected, Headers
 from services.edge.carriers.uvicorn_protocol import DirectSocket
+from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.hub import Hub
-from services.edge.delivery.reader import Reader
-from services.edge.delivery.tail import Tail
+from services.edge.delivery.reader import Judged, Reader
 from services.edge.streams import Streams
 from services.edge.wires.sse import SSE
 from shared.errors import StoreUnavailable, StreamDeleted, UnknownStream
@@ -107,16 +107,15 @@ class FailingStore(MemoryStore):
 
 
 @asynccontextmanager
-async def running_hub(store: MemoryStore, **settings: object) -> AsyncIterator[Hub]:
+async def running_delivery(store: MemoryStore, **settings: object) -> AsyncIterator[Delivery]:
     chosen = Settings.model_validate({"edge_heartbeat_s": 0.2, "retry_ms": 50} | settings)
-    hub = Hub(store, chosen, Metrics.on(CollectorRegistry()))
+    delivery = Delivery(store, chosen, Metrics.on(CollectorRegistry()))
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part.run()) for part in (hub, Tail(hub, chosen))]
+        running = group.create_task(delivery.run())
         try:
-            yield hub
+            yield delivery
         finally:
-            for task in tasks:
-                task.cancel()
+            running.cancel()
 
 
 async def snapshot_of(store: MemoryStore, stream_id: str, after: Position = START, *, limit: int = ALL) -> Snapshot:
@@ -125,8 +124,8 @@ async def snapshot_of(store: MemoryStore, stream_id: str, after: Position = STAR
     return snapshot
 
 
-def reader_of(hub: Hub, snapshot: Snapshot, cursor: EventId = BEGINNING) -> Reader:
-    return Reader(hub, snapshot, cursor, wire=SSE, is_fresh=False)
+def reader_of(delivery: Delivery, snapshot: Snapshot, cursor: EventId = BEGINNING) -> Reader:
+    return Reader.judged(delivery.context, Judged.of(cursor, snapshot), wire=SSE)
 
 
 def at(offset: int, attempt: int = 1) -> EventId:
@@ -137,18 +136,18 @@ async def test_a_reader_that_comes_while_the_edge_goes_is_sent_on_at_once() -> N
     store, page = MemoryStore(), Page()
     stream_id = await begin(store)
     await write(store, stream_id, "something")
-    async with running_hub(store) as hub:
-        await hub.drain(0.1)
-        await reader_of(hub, await snapshot_of(store, stream_id)).run(page)
-        assert not hub.readers
+    async with running_delivery(store) as delivery:
+        await delivery.readers.drain(0.1)
+        await reader_of(delivery, await snapshot_of(store, stream_id)).run(page)
+        assert not delivery.readers
     assert page.history.reconnect is not None
     assert page.is_cut
     assert not page.is_complete
 
 
 async def test_draining_without_readers_takes_no_time() -> None:
-    async with running_hub(MemoryStore()) as hub, asyncio.timeout(1):
-        await hub.drain(60)
+    async with running_delivery(MemoryStore()) as delivery, asyncio.timeout(1):
+        await delivery.readers.drain(60)
 
 
 @pytest.mark.parametrize("how", ["disconnect", "abort", "stall", "leave"])
@@ -157,16 +156,16 @@ async def test_who_steps_back_is_not_written_to_in_the_same_breath(how: str) -> 
     store = MemoryStore()
     stream_id = await begin(store)
     ours, theirs = socket.socketpair()
-    async with running_hub(store, edge_heartbeat_s=60) as hub:
-        page, reader = Page(), reader_of(hub, await snapshot_of(store, stream_id))
+    async with running_delivery(store, edge_heartbeat_s=60) as delivery:
+        page, reader = Page(), reader_of(delivery, await snapshot_of(store, stream_id))
         page.direct = ours
         running = asyncio.create_task(reader.run(page))
-        await eventually(lambda: is_live(hub, reader))
+        await eventually(lambda: is_live(delivery.hub, reader))
         for offset in (1, 2):
-            await hub.deliver({stream_id: [news("a", offset)]})
+            await delivery.hub.deliver({stream_id: [news("a", offset)]})
         assert theirs.recv(4096).count(b'"delta":"a"') == 1  # the other went by the carrier, which then offered `ours`
         getattr(reader, how)()
-        await hub.deliver({stream_id: [news("b", 3)]})
+        await delivery.hub.deliver({stream_id: [news("b", 3)]})
         theirs.setblocking(False)
         with pytest.raises(BlockingIOError):
             theirs.recv(4096)
@@ -207,15 +206,15 @@ async def test_a_reader_whose_heartbeat_fills_its_buffer_waits_for_room_before_i
     """A stall is told once: whoever is live behind it is written to without an end."""
     store, page = MemoryStore(), Filling()
     stream_id = await begin(store)
-    async with running_hub(store, edge_heartbeat_s=60) as hub:
-        reader = reader_of(hub, await snapshot_of(store, stream_id))
+    async with running_delivery(store, edge_heartbeat_s=60) as delivery:
+        reader = reader_of(delivery, await snapshot_of(store, stream_id))
         page.on_stall = reader.stall
         reader.beat()
         running = asyncio.create_task(reader.run(page))
         await eventually(lambda: is_full(page))
-        assert not await is_live(hub, reader)
+        assert not await is_live(delivery.hub, reader)
         page.room.set()
-        await eventually(lambda: is_live(hub, reader))
+        await eventually(lambda: is_live(delivery.hub, reader))
         running.cancel()
 
 
@@ -232,8 +231,8 @@ async def test_a_reader_goes_on_when_redis_has_lost_the_end_it_was_opened_with()
     await append(lost, stream_id, [*texts("abc", "def", "ghi"), events.done("stop")])
     ended = await snapshot_of(lost, stream_id)
     page = Page()
-    async with running_hub(store) as hub, asyncio.timeout(10):
-        reader = reader_of(hub, Snapshot(ended.meta, ended.entries[:3]))
+    async with running_delivery(store) as delivery, asyncio.timeout(10):
+        reader = reader_of(delivery, Snapshot(ended.meta, ended.entries[:3]))
         async with asyncio.TaskGroup() as group:
             group.create_task(reader.run(page))
             await eventually(lambda: holds(page, "abcdef"))
@@ -252,9 +251,9 @@ async def test_a_reader_is_kept_warm_while_the_store_is_down() -> None:
     stream_id = await begin(store)
     await append(store, stream_id, [*texts("abc", "def"), events.done("stop")])
     whole = await snapshot_of(store, stream_id)
-    async with running_hub(store) as hub, asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with running_delivery(store) as delivery, asyncio.timeout(10), asyncio.TaskGroup() as group:
         store.is_down = True
-        running = group.create_task(reader_of(hub, Snapshot(whole.meta, whole.entries[:2])).run(page))
+        running = group.create_task(reader_of(delivery, Snapshot(whole.meta, whole.entries[:2])).run(page))
         await eventually(lambda: has_heartbeats(page, 3))
         assert not running.done()
         store.is_down = False
@@ -268,9 +267,9 @@ async def test_a_reader_that_has_to_start_over_is_kept_warm_while_the_store_is_d
     await claim(store, stream_id, 2)
     await append(store, stream_id, [*texts("new"), events.done("stop")], number=2)
     held = await snapshot_of(store, stream_id, Position(1, 6))
-    async with running_hub(store) as hub, asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with running_delivery(store) as delivery, asyncio.timeout(10), asyncio.TaskGroup() as group:
         store.is_down = True
-        running = group.create_task(reader_of(hub, held, at(6)).run(page))
+        running = group.create_task(reader_of(delivery, held, at(6)).run(page))
         await eventually(lambda: has_heartbeats(page, 3))
         assert not running.done()
         store.is_down = False
@@ -297,8 +296,8 @@ async def test_who_starts_over_in_a_trimmed_log_is_told_the_gap() -> None:
     snapshot = await snapshot_of(store, await trimmed_stream(store))
     trimmed = snapshot.meta.trimmed
     lost = EventId(Position(1, 500), "ffffffff")
-    async with running_hub(store) as hub, asyncio.timeout(10):
-        await reader_of(hub, snapshot, lost).run(page)
+    async with running_delivery(store) as delivery, asyncio.timeout(10):
+        await reader_of(delivery, snapshot, lost).run(page)
     told = [(item.id, item.data or {}) for item in page.items if item.data is not None]
     assert told[0] == (None, {"type": "reset", "reason": "log_lost", "parts": []})
     assert told[1] == (str(at(trimmed)), {"type": "gap", "from": "0-0", "to": str(at(trimmed)), "reason": "trimmed"})
@@ -310,8 +309,8 @@ async def test_who_starts_over_in_a_trimmed_log_is_told_the_gap() -> None:
 async def test_the_state_of_a_trimmed_stream_says_what_its_content_lacks() -> None:
     store = MemoryStore()
     stream_id = await trimmed_stream(store)
-    async with running_hub(store) as hub:
-        response = await Streams(store, NoQueue(), hub, Settings()).state(Caller(TENANT), stream_id)
+    async with running_delivery(store) as delivery:
+        response = await Streams(store, NoQueue(), delivery, Settings()).state(Caller(TENANT), stream_id)
         state = await body_of(response)
     assert state["content"] == [{"type": "text", "text": LONG[state["trimmed_units"] :]}]
     assert state["trimmed_units"] > 0
@@ -366,8 +365,8 @@ class StumblingStore(MemoryStore):
 async def test_a_bug_in_a_read_does_not_end_the_tail(caplog: pytest.LogCaptureFixture) -> None:
     store, page = StumblingStore(), Page()
     stream_id = await begin(store)
-    async with running_hub(store) as hub, asyncio.timeout(20):
-        reader = reader_of(hub, await snapshot_of(store, stream_id))
+    async with running_delivery(store) as delivery, asyncio.timeout(20):
+        reader = reader_of(delivery, await snapshot_of(store, stream_id))
         async with asyncio.TaskGroup() as group:
             group.create_task(reader.run(page))
             tail = 0
@@ -400,15 +399,15 @@ CALLER = Caller(TENANT)
 async def followed(store: MemoryStore, *said: str) -> AsyncIterator[tuple[Hub, Streams, str]]:
     """A stream that one reader has read here from its start."""
     stream_id, page = await begin(store), Page()
-    async with running_hub(store) as hub, asyncio.timeout(20), asyncio.TaskGroup() as group:
-        streams = Streams(store, NoQueue(), hub, Settings())
+    async with running_delivery(store) as delivery, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        streams = Streams(store, NoQueue(), delivery, Settings())
         first = await streams.open(CALLER, stream_id, None, SSE)
         assert first is not None
         running = group.create_task(first.run(page))
-        await eventually(lambda: is_current(hub, stream_id))
+        await eventually(lambda: is_current(delivery.hub, stream_id))
         await write(store, stream_id, *said)
         await eventually(lambda: holds(page, "".join(said)))
-        yield hub, streams, stream_id
+        yield delivery.hub, streams, stream_id
         running.cancel()
 
 
@@ -457,8 +456,8 @@ async def test_what_the_first_to_come_back_was_given_serves_those_who_come_with_
     store, page = FailingStore(), Page()
     stream_id = await begin(store)
     await write(store, stream_id, "abc", "def", "ghi")
-    async with running_hub(store) as hub, asyncio.timeout(20), asyncio.TaskGroup() as group:
-        streams = Streams(store, NoQueue(), hub, Settings())
+    async with running_delivery(store) as delivery, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        streams = Streams(store, NoQueue(), delivery, Settings())
         running = group.create_task((await opened(streams, stream_id, at(3))).run(page))
         await eventually(lambda: has_rest(page, "defghi"))
         store.reads = 0
@@ -470,6 +469,45 @@ async def test_what_the_first_to_come_back_was_given_serves_those_who_come_with_
         await heard(await opened(streams, stream_id, at(2)), "cdefghi")
         assert store.reads == 1
         running.cancel()
+
+
+class Looked(list[LogEntry]):
+    """Entries that know how often somebody went through them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        self.times += 1
+        return super().__iter__()
+
+
+class LookedAtStore(MemoryStore):
+    """A store that keeps the entries of its reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked: list[Looked] = []
+
+    async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
+        snapshot = await super().read(stream_id, after, limit=limit)
+        if snapshot is None:
+            return None
+        self.looked.append(Looked(snapshot.entries))
+        return Snapshot(snapshot.meta, self.looked[-1])
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["live", "finished"])
+async def test_the_verdict_on_a_cursor_is_reached_once(is_over: bool) -> None:
+    """What the route learns of a cursor goes on to whoever serves it, and to the feed that it begins."""
+    store = LookedAtStore()
+    stream_id = await begin(store)
+    await write(store, stream_id, "abc", "def")
+    if is_over:
+        await append(store, stream_id, [events.done("stop")], tail=6)
+    async with running_delivery(store) as delivery, asyncio.timeout(20):
+        streams = Streams(store, NoQueue(), delivery, Settings())
+        await heard(await opened(streams, stream_id, at(3)), "def")
+    assert [entries.times for entries in store.looked] == [1]
 
 
 async def test_a_feed_is_judged_before_it_is_joined() -> None:

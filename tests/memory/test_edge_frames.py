@@ -45,7 +45,7 @@ async def test_the_quietest_feeds_give_way_when_all_keep_too_much() -> None:
     store = MemoryStore()
     quiet, busy = await feed(store, texts=10, quiet_since=1), await feed(store, texts=10, quiet_since=2)
     settings = Settings.model_construct(edge_buffer_bytes=busy.kept_bytes + 1)
-    hub = Hub(store, settings, Metrics.on(CollectorRegistry()))
+    hub = Hub(store, settings, Metrics.on(CollectorRegistry()), delivered=lambda _wire, _events: None)
     hub.feeds |= {quiet.id: quiet, busy.id: busy}
     before = hub.statistics()["feed_bytes"]
     assert before > settings.edge_buffer_bytes

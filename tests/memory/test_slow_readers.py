@@ -3,12 +3,14 @@
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.bench.author import opened_author
 from services.edge.carriers.carrier import Disconnected
+from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.large_frames import FrameName, LargeFrames
 from shared.log import events
 from shared.log.position import EventId, Position
@@ -16,7 +18,7 @@ from shared.store.calls import Compact
 from shared.store.memory.store import MemoryStore
 from shared.store.replies import Compacted
 from tests.edge.test_failures import assert_quiet, edges_of, send_queues
-from tests.edge.test_reader import FailingStore, Page, reader_of, running_hub, snapshot_of
+from tests.edge.test_reader import FailingStore, Page, reader_of, running_delivery, snapshot_of
 from tests.support.edge import EdgeProcess
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.sse_client import NDJSON
@@ -54,6 +56,10 @@ class Slow(Page):
         await self._between(self.pieces)
 
 
+def keep_frames(delivery: Delivery, *, buffer_bytes: int) -> None:
+    delivery.context = replace(delivery.context, large_frames=LargeFrames(buffer_bytes=buffer_bytes))
+
+
 async def said(store: MemoryStore, *texts: str) -> tuple[str, int]:
     """A live stream in which each text is one block, and its tail."""
     stream_id, tail = await begin(store), 0
@@ -76,13 +82,13 @@ async def test_a_block_goes_out_in_pieces_that_nobody_has_to_keep(buffer_bytes: 
     await fold_finished(store, stream_id)
 
     async def look(piece: int) -> None:
-        assert hub.large_frames.kept_bytes <= buffer_bytes // 8
+        assert delivery.context.large_frames.kept_bytes <= buffer_bytes // 8
 
     page = Slow(look)
-    async with running_hub(store) as hub:
-        hub.large_frames = LargeFrames(buffer_bytes=buffer_bytes)
+    async with running_delivery(store) as delivery:
+        keep_frames(delivery, buffer_bytes=buffer_bytes)
         reads = store.reads
-        await reader_of(hub, await snapshot_of(store, stream_id)).run(page)
+        await reader_of(delivery, await snapshot_of(store, stream_id)).run(page)
         assert (store.reads - reads > page.pieces - 3) == (buffer_bytes == 0)
     assert (page.history.text(), page.is_complete) == (TEXT + "end", True)
     assert len(page.raw) / page.pieces < PIECE
@@ -123,9 +129,9 @@ async def test_an_event_that_was_begun_is_ended_although_more_was_folded_into_it
             await say([events.done("stop")])
 
     page = Slow(grow)
-    async with running_hub(store) as hub:
-        hub.large_frames = LargeFrames(buffer_bytes=0)
-        await reader_of(hub, await snapshot_of(store, stream_id)).run(page)
+    async with running_delivery(store) as delivery:
+        keep_frames(delivery, buffer_bytes=0)
+        await reader_of(delivery, await snapshot_of(store, stream_id)).run(page)
     assert page.is_complete
     texts = [item.data or {} for item in page.items if (item.data or {}).get("type") == kind]
     heard = "".join(data["arguments_delta" if kind == "tool_call" else "delta"] for data in texts)
@@ -145,18 +151,18 @@ async def test_an_event_that_was_begun_and_is_trimmed_is_cut_not_garbled() -> No
             await fold(store, stream_id, max_bytes=1_000)
 
     page = Slow(lose)
-    async with running_hub(store) as hub:
-        hub.large_frames = LargeFrames(buffer_bytes=0)
+    async with running_delivery(store) as delivery:
+        keep_frames(delivery, buffer_bytes=0)
         with pytest.raises(Disconnected):
-            await reader_of(hub, await snapshot_of(store, stream_id)).run(page)
+            await reader_of(delivery, await snapshot_of(store, stream_id)).run(page)
         assert page.pieces == 2
         assert not any(item.data for item in page.items), "no event was completed: the reader comes back where it was"
     meta = await store.meta(stream_id)
     assert meta is not None
     await append(store, stream_id, [events.done("stop")], tail=meta.tail)
     again = Page()
-    async with running_hub(store) as hub:
-        await reader_of(hub, await snapshot_of(store, stream_id)).run(again)
+    async with running_delivery(store) as delivery:
+        await reader_of(delivery, await snapshot_of(store, stream_id)).run(again)
     assert [item.data["type"] for item in again.items if item.data] == ["gap", "text", "done"]
 
 
@@ -166,9 +172,9 @@ async def test_a_long_message_starts_over_with_its_beginning() -> None:
     stream_id, tail = await said(store, TEXT)
     await append(store, stream_id, [events.done("stop")], tail=tail)
     page = Page()
-    async with running_hub(store) as hub:
+    async with running_delivery(store) as delivery:
         unknown = EventId(Position(7, 5), "deadbeef")
-        await reader_of(hub, await snapshot_of(store, stream_id), unknown).run(page)
+        await reader_of(delivery, await snapshot_of(store, stream_id), unknown).run(page)
     assert page.history.resets == ["log_lost"]
     assert page.history.text() == TEXT
     reset = next(item.data for item in page.items if item.data)

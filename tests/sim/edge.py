@@ -5,9 +5,8 @@ import random
 
 from services.edge.access.caller import Caller
 from services.edge.carriers.carrier import Disconnected
-from services.edge.delivery.hub import Hub
+from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.reader import Reader
-from services.edge.delivery.tail import Tail
 from services.edge.streams import Streams
 from services.edge.wires.sse import SSE
 from shared.settings.settings import Settings
@@ -30,20 +29,18 @@ class SimEdge:
         self.link = link
         self._chance = chance
         self._settings = settings
-        self._hub = Hub(link.store, settings, metrics)
-        self._tail = Tail(self._hub, settings)
-        self.streams = Streams(link.store, queue.dispatcher(link), self._hub, settings)
+        self._delivery = Delivery(link.store, settings, metrics)
+        self.streams = Streams(link.store, queue.dispatcher(link), self._delivery, settings)
         self._outlets: set[SimCarrier] = set()
         self._group: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
-        return f"<SimEdge {self.link.name} {self._hub!r}>"
+        return f"<SimEdge {self.link.name} {self._delivery!r}>"
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
-            group.create_task(self._hub.run())
-            group.create_task(self._tail.run())
+            group.create_task(self._delivery.run())
 
     async def connect(self, stream_id: str, cursor: str | None) -> SimCarrier | None:
         """A response to `GET …/events`; None for 204. Raises what the route would turn into a status."""
@@ -65,7 +62,7 @@ class SimEdge:
         """SIGTERM: no new readers, the old ones are moved."""
         self.streams.is_draining = True
         if self._group is not None:
-            self._group.create_task(self._hub.drain(self._settings.edge_drain_s))
+            self._group.create_task(self._delivery.readers.drain(self._settings.edge_drain_s))
 
     async def _serve(self, reader: Reader, carrier: SimCarrier) -> None:
         try:

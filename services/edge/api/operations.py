@@ -39,7 +39,7 @@ async def readyz(request: Request) -> Response:
         # Refused at the start; but Redis may have been down then, or been told otherwise since.
         logger.error("Redis evicts keys (maxmemory-policy %s); this edge takes no readers", server.policy)
         return problem(503, "store_evicts", "The stream store may drop streams that are being read.", retryable=True)
-    if not state.tail.is_healthy:
+    if not state.delivery.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
     return Response(json_line({"ready": True}), media_type="application/json")
 

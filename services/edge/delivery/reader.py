@@ -9,50 +9,50 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from services.edge.carriers.carrier import Carrier, Disconnected
 from services.edge.carriers.uvicorn_protocol import DirectSocket
 from services.edge.delivery.batch import Batch
+from services.edge.delivery.context import ReaderContext
 from services.edge.delivery.feed import Feed
 from services.edge.delivery.large_frames import FrameName
+from services.edge.delivery.parcel import PAGE_BYTES, WRITE_BYTES, Parcel, send_in_pieces
 from services.edge.wires import notices as synthetic
 from services.edge.wires.wire import Wire
 from shared.errors import StoreError
 from shared.log.lineage import Reset
-from shared.log.position import EventId
+from shared.log.message import Content
+from shared.log.position import START, EventId
 from shared.log.slicing import until
-from shared.store.resume import Deliver, Gap, UpToDate, Vanished, step
+from shared.store.message import Assembled, assemble
+from shared.store.resume import Deliver, Gap, Step, UpToDate, Vanished, step
 from shared.store.state import Meta, Snapshot
 
-if TYPE_CHECKING:
-    from services.edge.delivery.hub import Hub
-
-__all__ = ("FIRST_PAGE_EVENTS", "Reader")
+__all__ = ("FIRST_PAGE_EVENTS", "Judged", "Reader")
 
 logger = logging.getLogger(__name__)
 
 # Entries of one read of Redis. An event can be 32 KB, so pages begin small and grow only while their events are small;
 # and the least is more than a stream can have fences, so that no page is fences only.
 FIRST_PAGE_EVENTS, _LEAST_EVENTS, _MOST_EVENTS = 32, 8, 256
-# What is sent of one page, and in one write: as much can a reader that has stopped reading hold up, beside what the
-# transport takes before it says that it is full, which is 64 KB and a write.
-_PAGE_BYTES, _WRITE_BYTES = 64 * 1024, 16 * 1024
 # Of a message that starts over; what follows comes as events.
 _RESET_BYTES = 64 * 1024
 
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
 
 
-@dataclass(slots=True)
-class _Parcel:
-    """What is sent next, framed, and what goes with it: a reader that takes its time holds no more than this."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A cursor and what Redis had for it: what is sent first."""
 
-    payload: bytes
-    start: EventId
-    end: EventId
-    events: int
-    is_last: bool
+    cursor: EventId
+    meta: Meta
+    verdict: Step
+
+    @classmethod
+    def of(cls, cursor: EventId, snapshot: Snapshot) -> "Judged":
+        """The verdict on a snapshot that was read from the cursor's position on."""
+        return cls(cursor, snapshot.meta, step(cursor, snapshot, max_bytes=PAGE_BYTES))
 
 
 class Reader:
@@ -61,15 +61,15 @@ class Reader:
     __slots__ = (
         "_beat_due",
         "_carrier",
+        "_context",
         "_feed",
-        "_hub",
         "_is_connected",
         "_is_current",
         "_is_over",
+        "_judged",
         "_opening_meta",
         "_page_events",
         "_pause_s",
-        "_snapshot",
         "_stream_id",
         "_waiter",
         "cursor",
@@ -79,22 +79,18 @@ class Reader:
     )
 
     def __init__(
-        self, hub: "Hub", origin: Snapshot | Feed, cursor: EventId, *, wire: Wire, is_fresh: bool = False
+        self, context: ReaderContext, stream_id: str, cursor: EventId, *, wire: Wire, feed: Feed | None = None
     ) -> None:
-        """A feed can be the origin of a reader whose cursor it covers: then nothing has been read from Redis."""
+        """A reader of a feed that covers its cursor, for which nothing has been read from Redis; or see `judged`."""
         self.wire = wire
         self.cursor = cursor
         self.is_leaving = False
-        self.expires_at = hub.expiry()
-        self._hub = hub
-        self._snapshot: Snapshot | None = None
-        self._feed: Feed | None = None
+        self.expires_at = context.readers.expiry()
+        self._context = context
+        self._stream_id = stream_id
+        self._feed = feed
+        self._judged: Judged | None = None
         self._opening_meta: Meta | None = None
-        if isinstance(origin, Feed):
-            self._stream_id, self._feed = origin.id, origin
-        else:
-            self._stream_id, self._snapshot = origin.meta.id, origin
-            self._opening_meta = origin.meta if is_fresh else None
         self._carrier: Carrier | None = None
         self._is_connected = True
         self._is_current = False
@@ -104,6 +100,14 @@ class Reader:
         self._waiter: asyncio.Future[None] | None = None
         self._beat_due = False
 
+    @classmethod
+    def judged(cls, context: ReaderContext, judged: Judged, *, wire: Wire, is_fresh: bool = False) -> "Reader":
+        """A reader at a cursor that Redis was asked about. A fresh one came without, and is told what it reads."""
+        reader = cls(context, judged.meta.id, judged.cursor, wire=wire)
+        reader._judged = judged
+        reader._opening_meta = judged.meta if is_fresh else None
+        return reader
+
     def __repr__(self) -> str:
         state = "live" if self._feed and self._feed.is_live(self) else "catching up"
         return f"<Reader {self._stream_id[:8]}… at {self.cursor.position} {state} {self.wire.name}>"
@@ -111,13 +115,14 @@ class Reader:
     async def run(self, carrier: Carrier) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
         self._carrier = carrier
-        self._hub.attach(self)
+        context = self._context
+        context.readers.attach(self)
         try:
             if self._feed is not None:
-                self._feed = self._hub.share(self, self._feed)
-            elif self._snapshot is not None and not self._snapshot.meta.is_over:
-                self._feed = self._hub.follow(self, self._snapshot.meta, None)
-                self._share(self._snapshot, self._feed)
+                self._feed = context.feeds.share(self, self._feed)
+            elif self._judged is not None and not self._judged.meta.is_over:
+                self._feed = context.feeds.follow(self, self._judged.meta, None)
+                self._share(self._judged, self._feed)
             await self._open(carrier)
             while not self._is_over and not self.is_leaving:
                 await self._advance(carrier)
@@ -129,9 +134,10 @@ class Reader:
             else:
                 await self._say_goodbye(carrier)
         finally:
-            self._hub.detach(self, self._feed)
+            context.readers.detach(self)
+            context.feeds.unfollow(self, self._feed)
 
-    # What the feed, the hub and the protocol call; never blocks.
+    # What the feed, the clock and the protocol call; never blocks.
 
     def write(self, chunked: bytes) -> DirectSocket | None:
         if self._carrier is None or not self._is_connected:
@@ -141,7 +147,7 @@ class Reader:
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
         if self._feed is not None and self._feed.is_live(self):
-            self._feed.write(self, self._hub.heartbeat_chunk(self.wire))
+            self._feed.write(self, self._context.readers.heartbeat_chunk(self.wire))
         else:
             self._beat_due = True
             self.wake()
@@ -178,15 +184,15 @@ class Reader:
 
     # The walk to the tail.
 
-    def _share(self, snapshot: Snapshot, feed: Feed) -> None:
+    def _share(self, judged: Judged, feed: Feed) -> None:
         """Those who come back with us were cut where we were: let the feed have what we have read."""
-        match step(self.cursor, snapshot, max_bytes=_PAGE_BYTES):
+        match judged.verdict:
             case Deliver(entries, is_cut=False):
-                nonces = snapshot.meta.lineage.nonces
+                nonces = judged.meta.lineage.nonces
                 feed.prepend(Batch(entries, nonces), nonces)
 
     async def _open(self, carrier: Carrier) -> None:
-        opening = self.wire.opening(self._hub.retry_ms())
+        opening = self.wire.opening(self._context.readers.retry_ms())
         if self._opening_meta is not None:
             opening += self.wire.frame(None, synthetic.start(self._opening_meta))
             self._opening_meta = None
@@ -210,7 +216,7 @@ class Reader:
             await self._read(carrier)
 
     async def _follow(self, feed: Feed, carrier: Carrier) -> None:
-        self._snapshot = None
+        self._judged = None
         batch = feed.after(self.cursor.position.offset)
         if batch is not None:
             parcel = self._pack(batch)
@@ -240,7 +246,7 @@ class Reader:
         try:
             await self._step(carrier)
         except StoreError as error:
-            self._hub.metrics.store_errors.labels(code=error.code).inc()
+            self._context.metrics.store_errors.labels(code=error.code).inc()
             if not error.retryable:
                 raise
             self._pause_s = min(max(2 * self._pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
@@ -249,20 +255,21 @@ class Reader:
             self._pause_s = 0.0
 
     async def _step(self, carrier: Carrier) -> None:
-        snapshot = self._snapshot or await self._page()
-        self._snapshot = None
-        if snapshot is None:
+        judged, self._judged = self._judged, None
+        if judged is None:
+            judged = await self._look()
+        if judged is None:
             await self._finish_gone(carrier)
             return
-        match step(self.cursor, snapshot, max_bytes=_PAGE_BYTES):
+        match judged.verdict:
             case Deliver(entries, _, is_cut):
                 wanted = len(entries) if is_cut else 2 * self._page_events
                 self._page_events = min(max(wanted, _LEAST_EVENTS), _MOST_EVENTS)
-                parcel = self._pack(Batch(entries, snapshot.meta.lineage.nonces))
-                del snapshot, entries  # a reader that takes its time must not hold what it will not be sent
+                parcel = self._pack(Batch(entries, judged.meta.lineage.nonces))
+                del judged, entries  # a reader that takes its time must not hold what it will not be sent
                 await self._deliver(parcel, carrier)
             case UpToDate():
-                await self._up_to_date(snapshot.meta)
+                await self._up_to_date(judged.meta)
             case Gap(to):
                 await self._skip(carrier, to)
             case Reset(reason):
@@ -270,40 +277,40 @@ class Reader:
             case Vanished():
                 await self._finish_gone(carrier)
 
-    async def _page(self) -> Snapshot | None:
-        return await self._hub.store.read(self._stream_id, self.cursor.position, limit=self._page_events)
+    async def _look(self) -> Judged | None:
+        snapshot = await self._context.store.read(self._stream_id, self.cursor.position, limit=self._page_events)
+        return None if snapshot is None else Judged.of(self.cursor, snapshot)
 
-    def _pack(self, batch: Batch) -> _Parcel:
+    def _pack(self, batch: Batch) -> Parcel:
         known = None
-        if batch.events == 1 and batch.size_bytes > _PAGE_BYTES:
-            known = self._hub.large_frames.find(self._name(self.cursor, batch.cursor))
+        if batch.events == 1 and batch.size_bytes > PAGE_BYTES:
+            known = self._context.large_frames.find(self._name(self.cursor, batch.cursor))
         payload = known or batch.frames(self.wire)
-        while len(payload) > 2 * _PAGE_BYTES and batch.events > 1:
+        while len(payload) > 2 * PAGE_BYTES and batch.events > 1:
             batch = batch.first_half()  # JSON can be six times as long as the text
             payload = batch.frames(self.wire)
-        return _Parcel(payload, self.cursor, batch.cursor, batch.events, batch.is_last)
+        return Parcel(payload, self.cursor, batch.cursor, batch.events, batch.is_last)
 
-    async def _deliver(self, parcel: _Parcel, carrier: Carrier) -> None:
+    async def _deliver(self, parcel: Parcel, carrier: Carrier) -> None:
         self.cursor = parcel.end
-        if parcel.events > 1 or len(parcel.payload) <= _PAGE_BYTES:
-            await self._send_in_pieces(carrier, parcel.payload)
-        else:
+        if parcel.is_large:
             await self._send_large(carrier, parcel)
-        self._hub.delivered(self.wire, parcel.events)
+        else:
+            await send_in_pieces(carrier, parcel.payload)
+        self._context.readers.delivered(self.wire, parcel.events)
         self._is_over = parcel.is_last
 
-    async def _send_large(self, carrier: Carrier, parcel: _Parcel) -> None:
-        """One event of a folded block. Between pieces the frame is the edge's, and if it drops it, made again."""
-        frames, name = self._hub.large_frames, self._name(parcel.start, parcel.end)
+    async def _send_large(self, carrier: Carrier, parcel: Parcel) -> None:
+        """Between pieces the frame is the edge's, and if it drops it, made again."""
+        frames, name = self._context.large_frames, self._name(parcel.start, parcel.end)
         size, sent = len(parcel.payload), 0
-        frames.keep(name, parcel.payload)
-        parcel.payload = b""
+        frames.keep(name, parcel.take())
         while sent < size:
             frame = frames.find(name)
             if frame is None:
                 frame = await self._framed_again(parcel, size)
                 frames.keep(name, frame)
-            piece = frame[sent : sent + _WRITE_BYTES]
+            piece = frame[sent : sent + WRITE_BYTES]
             del frame
             await carrier.send(piece)
             sent += len(piece)
@@ -311,13 +318,13 @@ class Reader:
     def _name(self, start: EventId, end: EventId) -> FrameName:
         return FrameName(self._stream_id, start.position.offset, str(end), self.wire.name)
 
-    async def _framed_again(self, parcel: _Parcel, size: int) -> bytes:
+    async def _framed_again(self, parcel: Parcel, size: int) -> bytes:
         """The frame that was begun. If the log does not hold its event any more, only a cut can tell the reader so."""
         while self._is_connected:
             try:
-                snapshot = await self._hub.store.read(self._stream_id, parcel.start.position, limit=_LEAST_EVENTS)
+                snapshot = await self._context.store.read(self._stream_id, parcel.start.position, limit=_LEAST_EVENTS)
             except StoreError as error:
-                self._hub.metrics.store_errors.labels(code=error.code).inc()
+                self._context.metrics.store_errors.labels(code=error.code).inc()
                 if not error.retryable:
                     break
                 await asyncio.sleep(_RETRY_MOST_S * random.uniform(0.5, 1.0))
@@ -334,42 +341,38 @@ class Reader:
     async def _up_to_date(self, meta: Meta) -> None:
         if meta.is_over:
             self._is_over = True
-        elif self._feed is None or not self._hub.is_followed(self._feed):
+        elif self._feed is None or not self._context.feeds.is_followed(self._feed):
             # It had ended when we came, or ended here, and now goes on: Redis has lost the ending.
-            self._feed = self._hub.follow(self, meta, self._feed)
+            self._feed = self._context.feeds.follow(self, meta, self._feed)
         elif not self._feed.covers(self.cursor):
             await self._wait()  # Redis was read a moment ahead of the shared tail, which will come by
 
     async def _skip(self, carrier: Carrier, to: EventId) -> None:
-        self._hub.metrics.gaps.inc()
+        self._context.metrics.gaps.inc()
         data = synthetic.gap(str(self.cursor), str(to), "trimmed")
         self.cursor = to
         await carrier.send(self.wire.frame(str(to), data))
 
     async def _start_over(self, carrier: Carrier, reason: str) -> None:
-        kept = await self._hub.content(self._stream_id, most_bytes=_RESET_BYTES)
-        if kept is None:
+        whole = await assemble(self._context.store, self._stream_id, most_bytes=_RESET_BYTES)
+        if whole is None:
             await self._finish_gone(carrier)
             return
-        self._hub.metrics.resets.labels(reason=reason).inc()
-        content, self.cursor = kept
+        self._context.metrics.resets.labels(reason=reason).inc()
+        content, self.cursor = _told_again(whole)
         event_id = str(self.cursor) if self.cursor.nonce else None
         frame = self.wire.frame(event_id, synthetic.reset(reason, content.parts()))
-        del kept, content
-        await self._send_in_pieces(carrier, frame)
+        del whole, content
+        await send_in_pieces(carrier, frame)
 
     async def _finish_gone(self, carrier: Carrier) -> None:
         await carrier.send(self.wire.frame(None, synthetic.gone()))
         self._is_over = True
 
     async def _say_goodbye(self, carrier: Carrier) -> None:
-        retry_ms = self._hub.retry_ms()
+        retry_ms = self._context.readers.retry_ms()
         await carrier.send(self.wire.opening(retry_ms) + self.wire.frame(None, synthetic.reconnect(retry_ms)))
         await carrier.cut()
-
-    async def _send_in_pieces(self, carrier: Carrier, payload: bytes) -> None:
-        for start in range(0, len(payload), _WRITE_BYTES):
-            await carrier.send(payload[start : start + _WRITE_BYTES])
 
     @property
     def _has_to_do(self) -> bool:
@@ -387,3 +390,11 @@ class Reader:
             return
         finally:
             self._waiter = None
+
+
+def _told_again(whole: Assembled) -> tuple[Content, EventId]:
+    """What a reader that starts over is told, and where it goes on.
+
+    Of a message that has lost its beginning that is nothing: from the start on it is told the gap, then the rest.
+    """
+    return (Content(), EventId(START, None)) if whole.meta.trimmed else (whole.content, whole.cursor)

@@ -57,13 +57,17 @@ async def test_a_cursor_gets_what_follows_it() -> None:
 async def test_who_has_it_all_waits() -> None:
     snapshot = await snapshot_of(delta("text", "ab"), after=at(2))
     assert step(at(2), snapshot) == UpToDate()
-    assert not at_end(at(2), snapshot)
+    assert not is_at_end(at(2), snapshot)
 
 
 async def test_at_the_end_of_a_finished_stream_nothing_will_come() -> None:
     snapshot = await snapshot_of(delta("text", "ab"), over=True, after=at(3))
-    assert at_end(at(3), snapshot)
-    assert not at_end(at(2), await snapshot_of(delta("text", "ab"), over=True, after=at(2)))
+    assert is_at_end(at(3), snapshot)
+    assert not is_at_end(at(2), await snapshot_of(delta("text", "ab"), over=True, after=at(2)))
+
+
+def is_at_end(cursor: EventId, snapshot: Snapshot) -> bool:
+    return at_end(snapshot.meta, step(cursor, snapshot))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,7 @@ async def test_at_the_end_of_a_finished_stream_nothing_will_come() -> None:
 async def test_a_cursor_that_is_none_of_this_log_starts_over(cursor: EventId) -> None:
     snapshot = await snapshot_of(delta("text", "ab"), after=cursor)
     assert step(cursor, snapshot) == Reset("log_lost")
-    assert not at_end(cursor, snapshot)
+    assert not is_at_end(cursor, snapshot)
 
 
 async def test_a_cursor_inside_a_character_starts_over() -> None:
@@ -139,7 +143,7 @@ async def test_walking_from_any_event_to_the_end_takes_every_unit_once(
     ends = [0, *(entry.position.offset for entry in whole.entries)]
     cursor, walked = at(data.draw(st.sampled_from(ends[:-1]))), list[LogEntry]()
     expected = [entry for entry in whole.entries if entry.start >= cursor.position.offset and entry.event.size]
-    while not at_end(cursor, whole):
+    while not is_at_end(cursor, whole):
         found = step(cursor, whole, max_bytes=max_bytes)
         assert isinstance(found, Deliver)
         walked += found.entries

@@ -1,0 +1,40 @@
+"""What a reader needs of its edge, without knowing who keeps it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.edge.delivery.feed import Feed, Follower
+from services.edge.delivery.large_frames import LargeFrames
+from services.edge.delivery.readers import Readers
+from shared.store.state import Meta
+from shared.store.store import Store
+from shared.telemetry.metrics import Metrics
+
+__all__ = ("Feeds", "ReaderContext")
+
+
+class Feeds(Protocol):
+    """What a reader asks of whoever keeps the feeds."""
+
+    def follow(self, reader: Follower, meta: Meta, instead_of: Feed | None) -> Feed:
+        """The feed of a stream that is not over."""
+        ...
+
+    def share(self, reader: Follower, feed: Feed) -> Feed | None:
+        """The same feed for one more reader; None if nothing keeps it up to date any more."""
+        ...
+
+    def is_followed(self, feed: Feed) -> bool: ...
+
+    def unfollow(self, reader: Follower, feed: Feed | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderContext:
+    """What a reader needs of its edge; all readers have the same."""
+
+    store: Store
+    feeds: Feeds
+    readers: Readers
+    large_frames: LargeFrames
+    metrics: Metrics

@@ -1,0 +1,141 @@
+"""The readers of this edge, and the clock that keeps silent ones connected and sends old ones on."""
+
+import asyncio
+import logging
+import random
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge
+
+from services.edge.carriers.chunked import chunk
+from services.edge.wires.wire import Wire
+from shared.settings.settings import Settings
+from shared.telemetry.metrics import Metrics
+
+__all__ = ("AttachedReader", "Readers")
+
+logger = logging.getLogger(__name__)
+
+# Readers are looked at in this many groups, one a tick, so that heartbeats are spread rather than bunched.
+_TICKS_PER_HEARTBEAT = 20
+_EXPIRY_JITTER = 0.1
+# A busy loop is late; the promise is made for the heartbeat's own interval.
+_PUNCTUALITY = 0.9
+_LEAVING_AT_ONCE = 32
+
+
+class AttachedReader(Protocol):
+    """What the clock knows of a reader. Nothing of it blocks."""
+
+    wire: Wire
+    expires_at: float
+
+    def beat(self) -> None:
+        """Keep a silent connection open."""
+        ...
+
+    def leave(self) -> None:
+        """Go elsewhere, at the next event boundary."""
+        ...
+
+    def abort(self) -> None:
+        """Be cut now, whatever is on its way."""
+        ...
+
+
+class Readers:
+    """Everybody who reads here: counted, kept alive, sent on when old, and moved when the edge goes away."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._attached: set[AttachedReader] = set()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._is_draining = False
+        self._delivered: dict[Wire, Counter] = {}
+        self._counts: dict[Wire, Gauge] = {}
+        self._heartbeats: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Readers {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._attached)
+
+    def attach(self, reader: AttachedReader) -> None:
+        """Count the reader in. One that comes while the edge is going away is sent on at once."""
+        self._attached.add(reader)
+        self._emptied.clear()
+        self._count_of(reader.wire).inc()
+        if self._is_draining:
+            reader.leave()
+
+    def detach(self, reader: AttachedReader) -> None:
+        self._attached.discard(reader)
+        self._count_of(reader.wire).dec()
+        if not self._attached:
+            self._emptied.set()
+
+    def delivered(self, wire: Wire, events: int) -> None:
+        """Count events that were handed to readers of a wire."""
+        counter = self._delivered.get(wire)
+        if counter is None:
+            counter = self._delivered[wire] = self._metrics.events_delivered.labels(wire=wire.name)
+        counter.inc(events)
+
+    def heartbeat_chunk(self, wire: Wire) -> bytes:
+        ready = self._heartbeats.get(wire.name)
+        if ready is None:
+            ready = self._heartbeats[wire.name] = chunk(wire.heartbeat)
+        return ready
+
+    def retry_ms(self) -> int:
+        """When a reader shall come back: spread out, so that one edge's readers do not arrive as a storm."""
+        return round(self._settings.retry_ms * random.uniform(0.5, 1.5))
+
+    def expiry(self) -> float:
+        """When a reader that comes now has been here long enough, on the loop's clock."""
+        jitter = random.uniform(1 - _EXPIRY_JITTER, 1 + _EXPIRY_JITTER)
+        return _now() + self._settings.max_connection_s * jitter
+
+    async def run(self) -> None:
+        """Heartbeats and connection ages. Costs a few microseconds per reader and heartbeat, nothing per idle tick."""
+        tick_s = _PUNCTUALITY * self._settings.edge_heartbeat_s / _TICKS_PER_HEARTBEAT
+        tick = 0
+        while True:
+            await asyncio.sleep(tick_s)
+            tick = (tick + 1) % _TICKS_PER_HEARTBEAT
+            now = _now()
+            for reader in [reader for reader in self._attached if id(reader) // 64 % _TICKS_PER_HEARTBEAT == tick]:
+                if reader.expires_at < now:
+                    reader.leave()
+                else:
+                    reader.beat()
+
+    async def drain(self, seconds: float) -> None:
+        """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it."""
+        self._is_draining = True
+        readers = list(self._attached)
+        random.shuffle(readers)
+        for left, reader in enumerate(readers):
+            reader.leave()
+            if left % _LEAVING_AT_ONCE == _LEAVING_AT_ONCE - 1:
+                await asyncio.sleep(seconds / 2 * _LEAVING_AT_ONCE / len(readers))
+        try:
+            async with asyncio.timeout(seconds / 2):
+                await self._emptied.wait()
+        except TimeoutError:
+            logger.warning("readers were cut off", extra={"readers": len(self)})
+            for reader in list(self._attached):
+                reader.abort()
+
+    def _count_of(self, wire: Wire) -> Gauge:
+        count = self._counts.get(wire)
+        if count is None:
+            count = self._counts[wire] = self._metrics.edge_readers.labels(wire=wire.name)
+        return count
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,27 @@
+"""One edge, put together: its store, its queue, its application and its server."""
+
+from contextlib import AsyncExitStack
+
+from prometheus_client import CollectorRegistry
+
+from services.edge.app import create_app
+from services.edge.server import serve
+from shared.log.keys import Keyspace
+from shared.queue.arq import ArqDispatcher, open_queue
+from shared.settings.settings import Settings
+from shared.store.redis.client import open_client
+from shared.store.redis.store import RedisStore
+
+__all__ = ("run",)
+
+
+async def run(settings: Settings, *, registry: CollectorRegistry, version: str) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `OSError` if the port is taken."""
+    async with AsyncExitStack() as stack:
+        timeout_s = settings.redis_timeout_s
+        store = RedisStore(open_client(settings.redis_url, timeout_s=timeout_s), Keyspace(settings.prefix))
+        stack.push_async_callback(store.aclose)
+        queue_url = settings.queue_url or settings.redis_url
+        dispatcher = ArqDispatcher(open_queue(queue_url, prefix=settings.prefix, timeout_s=timeout_s))
+        stack.push_async_callback(dispatcher.aclose)
+        await serve(create_app(settings, store, dispatcher, registry=registry, version=version), settings)
