@@ -290,6 +290,7 @@ class History:
     """All that one reader was told of one stream, folded as a client would. Raises `Broken` at the first contradiction.
 
     After every event: `parts` is the message, `cursor` the last id, `units` how much of the log it stands for.
+    `newer` are kinds that a newer version may have written; they are skipped, any other unknown one is a contradiction.
     """
 
     stream_id: str = ""
@@ -306,6 +307,7 @@ class History:
     starts: int = 0
     connections: int = 0
     refusals: int = 0
+    newer: frozenset[str] = frozenset()
 
     def take(self, item: Item) -> None:
         if item.data is None:
@@ -394,7 +396,7 @@ class History:
             self.parts[-1]["text"] += event["delta"]
         elif kind == "tool_call":
             self._fold_call(event)
-        else:
+        elif kind not in self.newer:
             raise Broken(f"an event of no known type: {event}")
 
     def _fold_call(self, event: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
-from shared.log.events import LogEntry, stored
+from shared.log.events import KINDS, LogEntry, stored
 from shared.log.lineage import Lineage
 from shared.log.position import Position
 from shared.store.accounting import share_bytes
@@ -68,11 +68,16 @@ STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "fully_folded")
 LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(ByteSums.__dataclass_fields__)
 
+
+class _Kinds(dict[bytes, str]):
+    """Kinds by their names in Redis. What only a newer version knows is a kind all the same (P-2.7)."""
+
+    def __missing__(self, name: bytes) -> str:
+        return name.decode(errors="replace")
+
+
 # Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.
-_KINDS = {
-    kind.encode(): kind
-    for kind in ("text", "reasoning", "refusal", "tool_call", "usage", "fence", "done", "error", "cancelled")
-}
+_KINDS: Final = _Kinds({kind.encode(): kind for kind in KINDS})
 _TENANT = b"bytes:"
 
 
