@@ -40,7 +40,7 @@ from shared.queue.dispatcher import Dispatcher
 from shared.settings.settings import Settings
 from shared.store.calls import NewStream
 from shared.store.replies import CancelReply, Created, CreateReply, Exists, Gone
-from shared.store.resume import Deliver, Gap, Step, UpToDate, Vanished, at_end
+from shared.store.resume import Deliver, Gap, Renamed, Step, UpToDate, Vanished, at_end
 from shared.store.state import Listing, Meta, Snapshot
 from shared.store.store import Store
 from shared.telemetry.metrics import ResumeOutcome
@@ -57,6 +57,7 @@ NOW = "now"
 # What a cursor was worth, as the metrics call it.
 RESUME_OUTCOMES: Final[Mapping[type[Step], ResumeOutcome]] = {
     Deliver: "resumed",
+    Renamed: "resumed",
     UpToDate: "up_to_date",
     Reset: "reset",
     Gap: "gap",

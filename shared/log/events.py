@@ -69,6 +69,8 @@ class Event(NamedTuple):
         """The event as readers get it: one line of JSON that begins with its `type`."""
         if self.kind in DELTA_KINDS:
             return b'{"type":"%b","delta":%b}' % (self.kind.encode(), json_line(self.value.decode()))
+        if self.kind not in KINDS:
+            return _newer(self.kind, self.value)
         rest = self.value[1:]
         return b'{"type":"%b"%b%b' % (self.kind.encode(), b"" if rest == b"}" else b",", rest)
 
@@ -185,6 +187,16 @@ def pieces(event: Event, *, max_bytes: int = MAX_EVENT_BYTES) -> Sequence[Event]
     if event.kind in DELTA_KINDS:
         return [Event(event.kind, part, len(part)) for part in _cut(event.value, max_bytes)]
     return list(_tool_call_pieces(event, max_bytes))
+
+
+def _newer(kind: str, value: bytes) -> bytes:
+    """An event of a kind that only a newer version knows: told as it is, because the reader may know it, too."""
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        fields = None
+    members = fields if isinstance(fields, dict) else {}
+    return json_line({"type": kind} | {name: member for name, member in members.items() if name != "type"})
 
 
 def _tool_call_pieces(event: Event, max_bytes: int) -> Iterator[Event]:

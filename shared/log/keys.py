@@ -11,9 +11,11 @@ import secrets
 from functools import lru_cache
 from typing import Final
 
-__all__ = ("ID_CHARS", "Keyspace", "bucket_of", "derived_id", "is_stream_id", "new_id")
+__all__ = ("ID_CHARS", "KEY_TYPES", "Keyspace", "bucket_of", "derived_id", "is_stream_id", "new_id")
 
 ID_CHARS: Final = 32
+# Of what `Keyspace.of_stream` names, in its order.
+KEY_TYPES: Final = ("stream", "stream", "hash", "string", "hash", "zset", "zset", "hash", "zset", "zset")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -80,6 +82,9 @@ class Keyspace:
     def maintenance(self, bucket: str) -> str:
         return f"{self.prefix}:{{{bucket}}}:maintenance"
 
+    def created(self, bucket: str) -> str:
+        return f"{self.prefix}:{{{bucket}}}:created"
+
     @property
     def secret(self) -> str:
         """Holds the random key of idempotent ids when TAILRACE_SECRET is not set. The one key without an expiry."""
@@ -119,4 +124,5 @@ def _of_stream(prefix: str, stream_id: str) -> tuple[str, ...]:
         keys.recent(bucket),
         keys.usage(bucket),
         keys.maintenance(bucket),
+        keys.created(bucket),
     )

@@ -12,7 +12,7 @@ from shared.log.position import START, EventId, Position
 
 __all__ = ("Fence", "Lineage", "Reset", "ResetReason", "Resume")
 
-ResetReason = Literal["new_attempt", "log_lost"]
+ResetReason = Literal["new_attempt", "log_lost", "beyond_tail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,10 @@ class Lineage:
             return Reset("log_lost")
         if offset > self._kept_of(attempt):
             return Reset("new_attempt")
-        return Reset("log_lost") if offset > self.tail else Resume(offset)
+        if offset > self.tail:
+            # Who has a nonce was there when the log reached this far; who has none has only typed a number.
+            return Reset("log_lost" if nonce else "beyond_tail")
+        return Resume(offset)
 
     def event_id(self, offset: int) -> EventId:
         """The id of the place after `offset` units, in the name of the attempt that wrote the unit before it."""

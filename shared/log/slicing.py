@@ -7,7 +7,7 @@ events harmless to every cursor that was ever given out.
 from shared.log.events import DELTA_KINDS, Event, LogEntry, tool_call
 from shared.log.position import Position
 
-__all__ = ("InsideCharacter", "after", "until")
+__all__ = ("InsideCharacter", "after", "is_inside_character", "until")
 
 
 class InsideCharacter(ValueError):
@@ -21,6 +21,17 @@ def after(entry: LogEntry, offset: int) -> LogEntry | None:
     if offset >= entry.position.offset:
         return None
     return LogEntry(entry.position, _rest(entry.event, offset - entry.start))
+
+
+def is_inside_character(entry: LogEntry, offset: int) -> bool:
+    """Whether an offset points into the middle of a character of this event."""
+    if not entry.start < offset < entry.position.offset:
+        return False
+    try:
+        _rest(entry.event, offset - entry.start)
+    except InsideCharacter:
+        return True
+    return False
 
 
 def until(entry: LogEntry, end: Position) -> LogEntry:

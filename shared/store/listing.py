@@ -1,4 +1,4 @@
-"""The order of the listing: last touched first, and what its cursor and its filter look like."""
+"""The order of the listing: newest first, and what its cursor and its filter look like."""
 
 import re
 from typing import NamedTuple, Self
@@ -6,19 +6,19 @@ from typing import NamedTuple, Self
 from shared.errors import InvalidCursor
 from shared.store.state import is_over
 
-__all__ = ("ListingCursor", "matches")
+__all__ = ("IndexPlace", "matches")
 
 _CURSOR = re.compile(r"([0-9]{1,16})-([0-9a-f]{32})")
 
 
-class ListingCursor(NamedTuple):
-    """The place of a stream in the listing: when it was last touched, then its id."""
+class IndexPlace(NamedTuple):
+    """The place of a stream in an order by time, of creation or of last access: when that was, then its id."""
 
-    touched_ms: int
+    at_ms: int
     id: str
 
     def __str__(self) -> str:
-        return f"{self.touched_ms}-{self.id}"
+        return f"{self.at_ms}-{self.id}"
 
     @classmethod
     def parse(cls, text: str) -> Self:

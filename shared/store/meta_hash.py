@@ -30,20 +30,25 @@ def block_parts(start: int, parts: Iterable[tuple[str, bytes]], lineage: Lineage
 
 
 def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
-    """The meta hash, or None if it is not there (or half there: a key that somebody else made)."""
+    """The meta hash, or None if it is not there (or half there: a key that somebody else made).
+
+    Raises `ValueError` or `LookupError` if it is not as our functions write it: no reader could be judged by it.
+    """
     if b"status" not in raw:
         return None
-    fences = _fences(raw)
+    fences, attempt = _fences(raw), _count(raw, b"attempt")
+    if attempt != (fences[-1].attempt if fences else 0):
+        raise ValueError(f"attempt {attempt} has no fence, or is not the last that has one")
     return Meta(
         id=stream_id,
         tenant=_text(raw, b"tenant"),
         status=_text(raw, b"status"),
         model=_text(raw, b"model"),
-        attempt=_number(raw, b"attempt"),
+        attempt=attempt,
         nonce=_text(raw, b"nonce"),
-        tail=_number(raw, b"tail"),
-        folded=_number(raw, b"folded"),
-        trimmed=_number(raw, b"trimmed"),
+        tail=_count(raw, b"tail"),
+        folded=_count(raw, b"folded"),
+        trimmed=_count(raw, b"trimmed"),
         provider=_text(raw, b"provider"),
         worker=next((fence.worker for fence in reversed(fences) if fence.worker), ""),
         bytes=_number(raw, b"bytes"),
@@ -97,6 +102,14 @@ def _text(raw: Mapping[bytes, bytes], name: bytes) -> str:
 
 def _number(raw: Mapping[bytes, bytes], name: bytes) -> int:
     return int(raw.get(name) or 0)
+
+
+def _count(raw: Mapping[bytes, bytes], name: bytes) -> int:
+    """A part of a position."""
+    value = raw.get(name) or b"0"
+    if not value.isdigit():
+        raise ValueError(f"{name.decode()} is no number of units")
+    return int(value)
 
 
 def _json(raw: Mapping[bytes, bytes], name: bytes) -> dict[str, Any] | None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from math import inf
 
 from shared.log.events import LogEntry
-from shared.log.lineage import Reset
+from shared.log.lineage import Lineage, Reset
 from shared.log.position import EventId
 from shared.log.slicing import InsideCharacter, after
 from shared.store.state import Meta, Snapshot
 
-__all__ = ("Deliver", "Gap", "Step", "UpToDate", "Vanished", "at_end", "step")
+__all__ = ("Deliver", "Gap", "Renamed", "Step", "UpToDate", "Vanished", "at_end", "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,18 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """The place is good, but under the name of who wrote it: under a later attempt's Redis skips what follows."""
+
+    cursor: EventId
+
+
+@dataclass(frozen=True, slots=True)
 class Vanished:
     """Meta says that there is more, but the log is not there: its key was deleted."""
 
 
-Step = Deliver | UpToDate | Gap | Reset | Vanished
+Step = Deliver | UpToDate | Gap | Reset | Renamed | Vanished
 
 
 def at_end(meta: Meta, verdict: Step) -> bool:
@@ -60,20 +67,30 @@ def step(cursor: EventId, snapshot: Snapshot, *, max_bytes: float = inf) -> Step
     if offset < meta.trimmed:
         return Gap(lineage.event_id(meta.trimmed))
     try:
-        rest, is_cut = _contiguous(snapshot.entries, offset, max_bytes)
+        rest, is_cut = _contiguous(snapshot.entries, offset, lineage, max_bytes)
     except InsideCharacter:
         return Reset("log_lost")
     if rest:
         position = rest[-1].position
         return Deliver(rest, EventId(position, lineage.nonces[position.attempt]), is_cut)
-    return UpToDate() if offset >= meta.tail else Vanished()
+    if offset >= meta.tail:
+        return UpToDate()
+    named = lineage.event_id(offset)
+    return Renamed(named) if named.position < cursor.position else Vanished()
 
 
-def _contiguous(entries: Sequence[LogEntry], offset: int, max_bytes: float) -> tuple[list[LogEntry], bool]:
-    """The entries from `offset` on without fences; they end where a hole begins, or enough is found."""
+def _contiguous(
+    entries: Sequence[LogEntry], offset: int, lineage: Lineage, max_bytes: float
+) -> tuple[list[LogEntry], bool]:
+    """The entries from `offset` on without fences; they end where a hole begins, or enough is found.
+
+    What is beyond the tail, or of an attempt without a fence, nobody has written who may.
+    """
     rest: list[LogEntry] = []
-    size = 0
+    size, tail, known = 0, lineage.position, lineage.nonces
     for entry in entries:
+        if entry.position > tail or entry.position.attempt not in known:
+            break
         part = after(entry, offset) if entry.event.kind != "fence" else None
         if part is None:
             continue

@@ -163,7 +163,8 @@ async def test_all_keys_of_a_stream_expire_in_the_same_millisecond(real_store: R
         own = {key: at for key, at in found.items() if key.endswith(stream_id) and "tombstone" not in key}
         assert own == {getattr(keys, name)(stream_id): meta.expires_ms for name in names}
         assert found[keys.tombstone(stream_id)] == meta.expires_ms + RETENTION.tombstone_ms
-        for shared_key in (keys.leases(stream_id[:2]), keys.recent(stream_id[:2]), keys.usage(stream_id[:2])):
+        bucket = stream_id[:2]
+        for shared_key in (keys.leases(bucket), keys.recent(bucket), keys.usage(bucket), keys.created(bucket)):
             assert found.get(shared_key, meta.expires_ms + RETENTION.tombstone_ms) >= found[keys.tombstone(stream_id)]
 
     stream_id = await create(real_store)
@@ -182,5 +183,6 @@ async def test_a_short_stream_does_not_take_the_indexes_with_it(real_store: Redi
     await create(real_store, stream_id="07" + "2" * 30, retention=FLEETING)
     found, meta = await expiries(real_store), await real_store.meta(long)
     assert meta is not None
-    for key in (real_store.keys.leases("07"), real_store.keys.recent("07"), real_store.keys.usage("07")):
+    keys = real_store.keys
+    for key in (keys.leases("07"), keys.recent("07"), keys.usage("07"), keys.created("07")):
         assert found[key] == meta.expires_ms + RETENTION.tombstone_ms

@@ -80,6 +80,7 @@ async def test_the_keys_of_a_live_stream(real_store: RedisStore) -> None:
         f":{{3f}}:tombstone:{SAMPLE}": "hash",
         ":{3f}:leases": "zset",
         ":{3f}:recent": "zset",
+        ":{3f}:created": "zset",
         ":{3f}:usage": "hash",
     }
     assert expected.items() <= found.items()
@@ -164,6 +165,25 @@ async def test_of_a_deleted_stream_only_the_tombstone_is_left(real_store: RedisS
     await real_store.delete(stream_id, RETENTION)
     left = [key for key in await types(real_store) if key.endswith(stream_id)]
     assert left == [f":{{{stream_id[:2]}}}:tombstone:{stream_id}"]
+
+
+async def test_a_stream_of_an_older_version_comes_into_the_order_of_creation(real_store: RedisStore) -> None:
+    """That version creates and removes without this index: a claim adds to it, a recount puts all of it right."""
+    client, keys = cast("Any", real_store.client), real_store.keys
+    claimed, queued, gone = (f"3f{number:030x}" for number in range(3))
+    for stream_id in (claimed, queued, gone):
+        await create(real_store, stream_id=stream_id)
+    await client.delete(keys.created("3f"))
+    await claim(real_store, claimed)
+    meta = await real_store.meta(claimed)
+    assert meta is not None
+    assert await client.zrange(keys.created("3f"), 0, -1, withscores=True) == [(claimed.encode(), meta.created_ms)]
+    await real_store.delete(gone, RETENTION)
+    await client.delete(keys.created("3f"))
+    await client.zadd(keys.created("3f"), {gone: 1, "f" * 32: 2, "e" * 32: 3})
+    assert await real_store.recount("3f", limit=100) is not None
+    assert set(await client.zrange(keys.created("3f"), 0, -1)) == {claimed.encode(), queued.encode()}
+    assert await client.pexpiretime(keys.created("3f")) == await client.pexpiretime(keys.recent("3f"))
 
 
 async def test_leases_and_recent_are_scored_in_ms(real_store: RedisStore) -> None:

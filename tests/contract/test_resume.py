@@ -9,7 +9,7 @@ from shared.log.events import DELTA_KINDS, Event, LogEntry
 from shared.log.lineage import Reset
 from shared.log.position import START, EventId, Position
 from shared.log.slicing import InsideCharacter, after
-from shared.store.resume import Deliver, Step, UpToDate, at_end, step
+from shared.store.resume import Deliver, Renamed, Step, UpToDate, at_end, step
 from shared.store.store import Store
 from tests.support.streams import ALL, OVER_MS, begin, claim, create, end, nonce, write
 
@@ -72,6 +72,25 @@ async def test_a_cursor_of_a_log_that_is_not_this_one_starts_over(any_store: Sto
     stream_id = await begin(any_store)
     await write(any_store, stream_id, "text")
     assert await step_at(any_store, stream_id, cursor) == Reset("log_lost")
+
+
+async def test_a_position_that_somebody_has_made_up_is_no_loss(any_store: Store) -> None:
+    """Nothing was lost: without a nonce nobody has ever been told of that position."""
+    stream_id = await begin(any_store)
+    await write(any_store, stream_id, "text")
+    assert await step_at(any_store, stream_id, at(1, 99)) == Reset("beyond_tail")
+
+
+async def test_a_place_under_the_name_of_a_later_attempt_is_found_under_its_own(any_store: Store) -> None:
+    stream_id = await begin(any_store, lease_ms=OVER_MS)
+    await write(any_store, stream_id, "one ", "two", safe=4)
+    await claim(any_store, stream_id, 2, mode="continue")
+    await write(any_store, stream_id, "zwei", number=2, tail=4)
+    cursor = at(2, 2, number=2)
+    snapshot = await any_store.read(stream_id, cursor.position, limit=ALL)
+    assert snapshot is not None
+    assert step(cursor, snapshot) == Renamed(at(1, 2, number=1))
+    assert await delivered(any_store, stream_id, at(1, 2, number=1)) == b"e zwei"
 
 
 async def test_a_reader_of_a_queued_stream_waits(any_store: Store) -> None:

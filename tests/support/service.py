@@ -25,11 +25,12 @@ def ours(**settings: str | float) -> dict[str, str]:
 class Service:
     """One process. `with` starts it and waits until it is ready; at the end it is killed, if it still runs.
 
-    `entry` is a command that becomes it, as `ip netns exec` does.
+    `entry` is a command that becomes it, as `ip netns exec` does; `root` is where its source is.
     """
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.entry: Sequence[str] = ()
+        self.root = Path(__file__).parents[2]
         self._command = [sys.executable, *arguments]
         self._environment = dict(environment)
         self._folder = tempfile.TemporaryDirectory(prefix="tailrace-service-")
@@ -62,7 +63,7 @@ class Service:
     def launch(self) -> None:
         """Start without waiting, so that several can start at once."""
         with (self.folder / "log").open("ab") as log:
-            environment = self._environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
+            environment = self._environment | {"PYTHONPATH": str(self.root)}
             self._process = subprocess.Popen(
                 [*self.entry, *self._command],
                 env=environment,

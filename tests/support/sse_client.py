@@ -291,6 +291,7 @@ class History:
     """All that one reader was told of one stream, folded as a client would. Raises `Broken` at the first contradiction.
 
     After every event: `parts` is the message, `cursor` the last id, `units` how much of the log it stands for.
+    `newer` are kinds that a newer version may have written; they are skipped, any other unknown one is a contradiction.
     """
 
     stream_id: str = ""
@@ -308,6 +309,7 @@ class History:
     starts: int = 0
     connections: int = 0
     refusals: int = 0
+    newer: frozenset[str] = frozenset()
 
     def take(self, item: Item) -> None:
         if item.data is None:
@@ -400,7 +402,7 @@ class History:
             self._fold_call(event)
         elif kind in ASIDES:
             self.asides.append(event)
-        else:
+        elif kind not in self.newer:
             raise Broken(f"an event of no known type: {event}")
 
     def _fold_call(self, event: dict[str, Any]) -> None:

@@ -177,7 +177,7 @@ async def list_streams(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}-[0-9a-f]{32}$")] = None,
 ) -> Response:
-    """The caller's streams, last used first, without their content."""
+    """The caller's streams, newest first, without their content. Pages are stable: no stream that stays is missed."""
     streams, following = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
     return _json({"streams": streams, "next": following})
 

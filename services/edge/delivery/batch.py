@@ -7,7 +7,7 @@ from services.edge.wires.wire import Wire
 from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
 from shared.log.position import EventId, Position
-from shared.log.slicing import after
+from shared.log.slicing import after, is_inside_character
 
 __all__ = ("Batch",)
 
@@ -85,6 +85,12 @@ class Batch:
             return self
         rest = [part for entry in self.entries if (part := after(entry, offset))]
         return Batch(rest, self._nonces) if rest else None
+
+    def is_inside_character(self, offset: int) -> bool:
+        """Whether no event can ever have ended at `offset`, which is at or after the start."""
+        if offset <= self.start:
+            return False
+        return any(is_inside_character(entry, offset) for entry in self.entries)
 
     def until(self, offset: int) -> "Batch | None":
         """The events of this batch up to an offset, if one of them ends there."""

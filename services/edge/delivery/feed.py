@@ -105,18 +105,17 @@ class Feed:
         return EventId(self.tail, self.nonces.get(self.tail.attempt))
 
     def covers(self, cursor: EventId) -> bool:
-        """Whether the feed alone can serve a reader: no fence has taken what it holds, and no older batch is needed."""
+        """Whether the feed alone can serve a reader: it would be let go on, and no older batch is needed."""
         self._lineage.tail = self.tail.offset
         verdict = self._lineage.judge(cursor)
-        return isinstance(verdict, Resume) and self.base <= verdict.offset
+        if not isinstance(verdict, Resume) or verdict.offset < self.base:
+            return False
+        following = self._following(verdict.offset)
+        return following is None or not following.is_inside_character(verdict.offset)
 
     def after(self, offset: int) -> Batch | None:
         """The next batch for a reader at `offset`, cut to what it lacks; None if it is up to date."""
-        following = None
-        for batch in reversed(self._batches):
-            if batch.end <= offset:
-                break
-            following = batch
+        following = self._following(offset)
         return following.after(offset) if following else None
 
     def extend(self, entries: Sequence[LogEntry]) -> None:
@@ -214,6 +213,15 @@ class Feed:
             self._live[reader.wire].discard(reader)
             self._live_readers -= 1
             reader.cursor = self.cursor
+
+    def _following(self, offset: int) -> Batch | None:
+        """The first batch that ends after `offset`."""
+        following = None
+        for batch in reversed(self._batches):
+            if batch.end <= offset:
+                break
+            following = batch
+        return following
 
     def _adopt(self, meta: Meta) -> None:
         self._take_lineage(meta.fences, meta.tail)

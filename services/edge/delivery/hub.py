@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from services.edge.delivery.feed import Diverged, Feed, Follower
 from services.edge.delivery.live import PendingWrites
 from services.edge.wires.wire import Wire
+from shared.errors import StoreError
 from shared.log.events import LogEntry
 from shared.log.lineage import Reset
 from shared.settings.settings import Settings
@@ -115,7 +116,7 @@ class Hub:
     async def recheck(self, feed: Feed) -> None:
         """Compare a feed with Redis: whenever the tail had to connect again, and when it has long been silent."""
         feed.checked_at = _now()
-        meta = await self.store.meta(feed.id)
+        meta = await self._meta_of(feed)
         if not self.is_followed(feed):
             return
         if meta is None:
@@ -125,14 +126,31 @@ class Hub:
             feed.rebase(meta)
 
     async def _rebase(self, feed: Feed) -> None:
-        """The log does not continue the feed: it was folded, trimmed, lost or replaced. Go on from where it is now."""
-        meta = await self.store.meta(feed.id)
+        """The log does not continue the feed: it was folded, trimmed, lost or replaced. Go on from where it is now.
+
+        If that is where the feed stands, what follows is nobody's who may write, and would be read again for ever.
+        """
+        meta = await self._meta_of(feed)
         if not self.is_followed(feed):
             return
         if meta is None:
             self.vanish(feed.id)
+        elif meta.lineage.event_id(meta.tail) == feed.cursor:
+            logger.error("a stream holds entries beyond its tail", extra={"stream": feed.id})
+            self.give_up(feed.id)
         else:
             feed.rebase(meta)
+
+    async def _meta_of(self, feed: Feed) -> Meta | None:
+        """What Redis says of a stream. One whose meta is broken is given up, and then not followed any more."""
+        try:
+            return await self.store.meta(feed.id)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            logger.warning("a stream cannot be followed: %s", error.message, extra={"stream": feed.id})
+            self.give_up(feed.id)
+            return None
 
     def give_up(self, stream_id: str) -> None:
         """Cut the readers of a stream that cannot be followed, without an ending: there may be one elsewhere."""

@@ -25,7 +25,7 @@ from shared.log.message import Content
 from shared.log.position import START, EventId
 from shared.log.slicing import until
 from shared.store.message import Assembled, assemble
-from shared.store.resume import Deliver, Gap, Step, UpToDate, Vanished, step
+from shared.store.resume import Deliver, Gap, Renamed, Step, UpToDate, Vanished, step
 from shared.store.state import Meta, Snapshot
 
 __all__ = ("FIRST_PAGE_EVENTS", "Judged", "Reader")
@@ -248,7 +248,8 @@ class Reader:
         except StoreError as error:
             self._context.metrics.store_errors.labels(code=error.code).inc()
             if not error.retryable:
-                raise
+                logger.warning("a stream cannot be read: %s", error.message, extra={"stream": self._stream_id})
+                raise Disconnected from error
             self._pause_s = min(max(2 * self._pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
             await self._wait(self._pause_s * random.uniform(0.5, 1.0))
         else:
@@ -274,6 +275,8 @@ class Reader:
                 await self._skip(carrier, to)
             case Reset(reason):
                 await self._start_over(carrier, reason)
+            case Renamed(cursor):
+                self.cursor = cursor
             case Vanished():
                 await self._finish_gone(carrier)
 

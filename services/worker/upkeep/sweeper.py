@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 
-from shared.errors import StoreError
+from shared.errors import StoreError, StoreMisused
 from shared.queue.arq import ArqDispatcher
 from shared.settings.settings import Settings
 from shared.store.store import Store
@@ -26,6 +26,7 @@ class Sweeper:
         self._store = store
         self._dispatcher = dispatcher
         self._settings = settings
+        self._broken: set[str] = set()
 
     async def run(self) -> None:
         while True:
@@ -39,15 +40,27 @@ class Sweeper:
         """One look. Answers how many streams were dispatched again."""
         found = await self._store.due(limit=_MOST)
         for stream_id in found:
-            meta = await self._store.meta(stream_id)
-            if meta is None:
-                await self._store.forget(stream_id)
-            elif not meta.is_over:
-                # One round for each lease that ran out: sweepers that see the same one name the same job.
-                round_ = f"{meta.attempt}.{meta.lease_ms}.{self._window()}"
-                await self._dispatcher.redispatch(stream_id, round_=round_, takeover=meta.attempt > 0)
-                logger.info("dispatched again", extra={"stream": stream_id, "attempt": meta.attempt})
+            try:
+                await self._look_at(stream_id)
+            except StoreMisused as error:
+                self._tell_broken(stream_id, error)
         return len(found)
+
+    async def _look_at(self, stream_id: str) -> None:
+        meta = await self._store.meta(stream_id)
+        if meta is None:
+            await self._store.forget(stream_id)
+        elif not meta.is_over:
+            # One round for each lease that ran out: sweepers that see the same one name the same job.
+            round_ = f"{meta.attempt}.{meta.lease_ms}.{self._window()}"
+            await self._dispatcher.redispatch(stream_id, round_=round_, takeover=meta.attempt > 0)
+            logger.info("dispatched again", extra={"stream": stream_id, "attempt": meta.attempt})
+
+    def _tell_broken(self, stream_id: str, error: StoreMisused) -> None:
+        """Once for each stream: it stays due until somebody mends or removes it, and the others are looked after."""
+        if stream_id not in self._broken:
+            self._broken.add(stream_id)
+            logger.error("a stream cannot be looked after: %s", error.message, extra={"stream": stream_id})
 
     def _window(self) -> int:
         """A new job name every lease time, should the job of this round have been lost as well."""

@@ -54,7 +54,7 @@ def create(stream: MemoryStream, new: NewStream, retention: Retention, now: int)
     held = request_room_bytes(len(new.request)) + len(new.metadata)
     stream.put(bytes=held, base_bytes=held, counted_bytes=held, digest=new.digest, metadata=new.metadata)
     stream.put(interruption=new.interruption or "", created_ms=now, lease_ms=now + new.dispatch_ms)
-    stream.request, stream.lease_ms, stream.touched_ms = new.request, now + new.dispatch_ms, now
+    stream.request, stream.lease_ms, stream.touched_ms, stream.listed_ms = new.request, now + new.dispatch_ms, now, now
     stream.tombstone = Tombstone(new.tenant, 0, deleted=False)
     _expire_at(stream, now + retention.live_ms, retention)
     return Created(now)

@@ -38,7 +38,7 @@ class MemoryStream:
 
     `lost` names its keys that Redis would have lost while meta is there: the log, the blocks.
 
-    `lease_ms`, `touched_ms` and `chore_ms` are the scores in the indexes, None while it is not in them.
+    `lease_ms`, `touched_ms`, `chore_ms` and `listed_ms` are the scores in the indexes, None while it is not in them.
     """
 
     id: str
@@ -51,6 +51,7 @@ class MemoryStream:
     lease_ms: int | None = None
     touched_ms: int | None = None
     chore_ms: int | None = None
+    listed_ms: int | None = None
     expires_ms: int = 0
     forgotten_ms: int = 0
 
@@ -114,7 +115,7 @@ class MemoryStream:
         return folded if is_full else [*folded, *_first(self.after(position, limit), _PAGE_BYTES - size)]
 
     def leave_indexes(self) -> None:
-        self.lease_ms = self.touched_ms = self.chore_ms = None
+        self.lease_ms = self.touched_ms = self.chore_ms = self.listed_ms = None
 
     def has_entry(self, position: Position) -> bool:
         start = bisect_right(self.log, position, key=lambda entry: entry.position)

@@ -10,7 +10,7 @@ from shared.log.events import Event, LogEntry
 from shared.log.keys import bucket_of
 from shared.log.position import Position
 from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
-from shared.store.listing import ListingCursor, matches
+from shared.store.listing import IndexPlace, matches
 from shared.store.memory import functions as functions
 from shared.store.memory.compaction import compact, share_of
 from shared.store.memory.stream import MemoryStream, Version
@@ -152,15 +152,13 @@ class MemoryStreams:
         return [stream_id for chore_ms, stream_id in sorted(found) if chore_ms <= until_ms][:limit]
 
     def stalest(self, *, limit: int, place: str | None) -> Sequence[EvictionCandidate]:
-        after = ListingCursor.parse(place) if place else ListingCursor(0, "")
+        after = IndexPlace.parse(place) if place else IndexPlace(0, "")
         found = []
         for each in sorted(each for each in self._places() if each > after)[:limit]:
             meta = self.meta(each.id)
             if meta is not None:
                 found.append(
-                    EvictionCandidate(
-                        each.id, meta.tenant, meta.status, self.footprint(each.id), each.touched_ms, str(each)
-                    )
+                    EvictionCandidate(each.id, meta.tenant, meta.status, self.footprint(each.id), each.at_ms, str(each))
                 )
         return found
 
@@ -189,9 +187,9 @@ class MemoryStreams:
         return stream.number("bytes") + share_of(stream) if stream.exists else 0
 
     def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
-        after = ListingCursor.parse(cursor) if cursor else None
+        after = IndexPlace.parse(cursor) if cursor else None
         page: list[Meta] = []
-        for place in sorted(self._places(), reverse=True):
+        for place in sorted(self._created(), reverse=True):
             meta = self.meta(place.id)
             if (after and place >= after) or meta is None or meta.tenant != tenant or not matches(meta.status, status):
                 continue
@@ -296,9 +294,14 @@ class MemoryStreams:
         if self._streams.get(stream.id) is stream:
             self._histories.setdefault(stream.id, deque(maxlen=_HISTORY)).append(stream.version())
 
-    def _places(self) -> list[ListingCursor]:
+    def _created(self) -> list[IndexPlace]:
         return [
-            ListingCursor(stream.touched_ms, stream.id)
+            IndexPlace(stream.listed_ms, stream.id) for stream in self._streams.values() if stream.listed_ms is not None
+        ]
+
+    def _places(self) -> list[IndexPlace]:
+        return [
+            IndexPlace(stream.touched_ms, stream.id)
             for stream in self._streams.values()
             if stream.touched_ms is not None
         ]

@@ -7,7 +7,7 @@ import redis.exceptions as rx
 
 from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
 
-__all__ = ("is_missing_function", "mapped", "mapping")
+__all__ = ("about_key", "is_missing_function", "is_wrong_type", "mapped", "mapping")
 
 _FULL = ("OOM", "MISCONF", "NOREPLICAS")
 _FAILING_OVER = ("READONLY", "UNBLOCKED")
@@ -53,6 +53,16 @@ def _by_word(text: str) -> StoreError:
 def is_missing_function(error: object) -> bool:
     """Whether a reply says that our library is not loaded on this server (restart without it, or a new master)."""
     return isinstance(error, rx.ResponseError) and str(error).lower().startswith("function not found")
+
+
+def is_wrong_type(error: StoreError) -> bool:
+    """Whether a key is of another type than the command needs: somebody else has written it."""
+    return isinstance(error, StoreMisused) and "WRONGTYPE" in error.message
+
+
+def about_key(key: str, error: StoreError) -> StoreError:
+    """The same error, with the name of the key that it is about."""
+    return type(error)(f"{key}: {error.message}")
 
 
 @contextlib.contextmanager

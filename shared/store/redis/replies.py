@@ -8,7 +8,7 @@ from shared.log.lineage import Lineage
 from shared.log.position import Position
 from shared.store.accounting import share_bytes
 from shared.store.calls import Append
-from shared.store.listing import ListingCursor
+from shared.store.listing import IndexPlace
 from shared.store.meta_hash import block_parts, meta_reply
 from shared.store.replies import (
     Appended,
@@ -68,8 +68,16 @@ STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "fully_folded")
 LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(ByteSums.__dataclass_fields__)
 
+
+class _Kinds(dict[bytes, str]):
+    """Kinds by their names in Redis. What only a newer version knows is a kind all the same (P-2.7)."""
+
+    def __missing__(self, name: bytes) -> str:
+        return name.decode(errors="replace")
+
+
 # Redis gives names as bytes for every entry; one look-up is cheaper than a decode, and the strings are shared.
-_KINDS = {kind.encode(): kind for kind in KINDS}
+_KINDS: Final = _Kinds({kind.encode(): kind for kind in KINDS})
 _TENANT = b"bytes:"
 
 
@@ -157,11 +165,11 @@ def usage_reply(raw: Sequence[bytes | None]) -> ByteSums:
     return ByteSums(*(int(value or 0) for value in raw))
 
 
-def stalest(place: ListingCursor, fields: Sequence[bytes | None]) -> EvictionCandidate:
+def stalest(place: IndexPlace, fields: Sequence[bytes | None]) -> EvictionCandidate:
     """Of a stream that is there, by its `STALEST_FIELDS`."""
     tenant, status, held, folded, fully_folded = (value or b"" for value in fields)
     counted = int(held) + share_bytes(folded=int(folded or 0), is_fully_folded=bool(fully_folded))
-    return EvictionCandidate(place.id, tenant.decode(), status.decode(), counted, place.touched_ms, str(place))
+    return EvictionCandidate(place.id, tenant.decode(), status.decode(), counted, place.at_ms, str(place))
 
 
 def tenant_sums(usages: Iterable[Mapping[bytes, bytes]]) -> dict[str, int]:

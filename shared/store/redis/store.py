@@ -1,5 +1,6 @@
 """The store on Redis Streams: the keys of `keys.py`, the functions of `lua/`, and nothing that decides."""
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -7,19 +8,20 @@ from typing import Any, TypeVar, cast
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from shared.errors import StoreError, StoreMisused
 from shared.log.events import Event
-from shared.log.keys import ID_CHARS, Keyspace, bucket_of
+from shared.log.keys import ID_CHARS, KEY_TYPES, Keyspace, bucket_of
 from shared.log.position import Position
 from shared.settings.settings import Settings
 from shared.store.accounting import usage_sum
 from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
-from shared.store.listing import ListingCursor, matches
+from shared.store.listing import IndexPlace, matches
 from shared.store.meta_hash import meta_reply, tombstone_reply
 from shared.store.redis import replies
 from shared.store.redis.append import AppendCommands, replies_of
 from shared.store.redis.cancels import RedisCancelListener
 from shared.store.redis.client import open_client
-from shared.store.redis.errors import is_missing_function, mapped, mapping
+from shared.store.redis.errors import about_key, is_missing_function, is_wrong_type, mapped, mapping
 from shared.store.redis.library import Library
 from shared.store.redis.pipe import Command
 from shared.store.redis.reads import Answer, LogRead, RedisReads
@@ -41,8 +43,11 @@ from shared.store.store import CancelListener, Tailer
 
 __all__ = ("RedisStore", "open_store")
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
-C = TypeVar("C")
+# A call, an append or a read: each begins with the id of its stream.
+C = TypeVar("C", bound=tuple[Any, ...])
 Call = tuple[str, str, Sequence[Any]]
 
 # Bucket counts may change over the years, so what looks at all buckets looks at every one there can be.
@@ -124,9 +129,10 @@ class RedisStore:
         return replies.delete_reply(await self._call(stream_id, "delete", retention.tombstone_ms))
 
     async def meta(self, stream_id: str) -> Meta | None:
-        with mapping():
-            raw = await cast("Awaitable[dict[bytes, bytes]]", self._client.hgetall(self._keys.meta(stream_id)))
-        return meta_reply(stream_id, raw)
+        (meta,) = await self._metas([stream_id])
+        if isinstance(meta, Exception):
+            raise meta
+        return meta
 
     async def read(self, stream_id: str, after: Position, *, limit: int) -> Snapshot | None:
         return await self._reads.read(LogRead(stream_id, after, limit))
@@ -146,21 +152,25 @@ class RedisStore:
             for stream_id in stream_ids:
                 pipe.hget(self._keys.meta(stream_id), "attempt")
                 pipe.exists(self._keys.stream(stream_id))
-            answers = await self._execute(pipe)
+            answers = await self._execute_each(pipe)
         pairs = zip(stream_ids, answers[::2], answers[1::2], strict=True)
-        return [stream_id for stream_id, attempt, has_log in pairs if attempt == b"0" or (attempt and has_log)]
+        return [stream_id for stream_id, attempt, has_log in pairs if _is_present(attempt, has_log)]
 
     async def due(self, *, limit: int) -> Sequence[str]:
         return await self._overdue(self._keys.leases, quiet_ms=0, limit=limit)
 
     async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing:
-        after = ListingCursor.parse(cursor) if cursor else None
+        after = IndexPlace.parse(cursor) if cursor else None
         page: list[Meta] = []
         while True:
-            candidates = await self._recent(after, limit=limit)
+            candidates = await self._created(after, limit=limit)
             metas = await self._metas([candidate.id for candidate in candidates])
             for after, meta in zip(candidates, metas, strict=True):
-                if meta is not None and meta.tenant == tenant and matches(meta.status, status):
+                if isinstance(meta, StoreMisused):
+                    logger.error("a stream cannot be listed: %s", meta.message, extra={"stream": after.id})
+                elif isinstance(meta, Exception):
+                    raise meta
+                elif meta is not None and meta.tenant == tenant and matches(meta.status, status):
                     page.append(meta)
                 if len(page) == limit:
                     return Listing(page, str(after))
@@ -194,19 +204,20 @@ class RedisStore:
         return await self._overdue(self._keys.maintenance, quiet_ms=quiet_ms, limit=limit)
 
     async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
-        after = ListingCursor.parse(place) if place else ListingCursor(0, "")
+        after = IndexPlace.parse(place) if place else IndexPlace(0, "")
         async with self._client.pipeline(transaction=False) as pipe:
             for bucket in _BUCKETS:
                 key = self._keys.recent(bucket)
-                pipe.zrangebyscore(key, after.touched_ms, "+inf", start=0, num=limit, withscores=True)
+                pipe.zrangebyscore(key, after.at_ms, "+inf", start=0, num=limit, withscores=True)
             buckets = await self._execute(pipe)
-        found = [ListingCursor(int(score), member.decode()) for bucket in buckets for member, score in bucket]
+        found = [IndexPlace(int(score), member.decode()) for bucket in buckets for member, score in bucket]
         places = sorted(place for place in found if place > after)[:limit]
         async with self._client.pipeline(transaction=False) as pipe:
             for each in places:
                 pipe.hmget(self._keys.meta(each.id), list(replies.STALEST_FIELDS))
-            fields = await self._execute(pipe)
-        return [replies.stalest(each, held) for each, held in zip(places, fields, strict=True) if held[0] is not None]
+            fields = await self._execute_each(pipe)
+        found_each = [self._stalest(each, held) for each, held in zip(places, fields, strict=True)]
+        return [each for each in found_each if each is not None]
 
     async def usage(self, *, buckets: int = len(_BUCKETS)) -> ByteSums:
         return usage_sum((await self._usages(_BUCKETS[:buckets])).values())
@@ -276,6 +287,7 @@ class RedisStore:
             pipe.zrem(self._keys.leases(bucket), stream_id)
             pipe.zrem(self._keys.recent(bucket), stream_id)
             pipe.zrem(self._keys.maintenance(bucket), stream_id)
+            pipe.zrem(self._keys.created(bucket), stream_id)
             await self._execute(pipe)
 
     async def aclose(self) -> None:
@@ -295,24 +307,46 @@ class RedisStore:
         longest_due = sorted((float(due_ms), stream_id) for stream_id, due_ms in pairs)
         return [stream_id.decode() for _, stream_id in longest_due[:limit]]
 
-    async def _recent(self, after: ListingCursor | None, *, limit: int) -> list[ListingCursor]:
-        """The places of the streams that follow a place in the listing of all buckets."""
+    async def _created(self, after: IndexPlace | None, *, limit: int) -> list[IndexPlace]:
+        """The places of the streams of all buckets that were created before the one at a place."""
         async with self._client.pipeline(transaction=False) as pipe:
             for bucket in _BUCKETS:
-                key, below = self._keys.recent(bucket), f"({after.touched_ms}" if after else "+inf"
+                key, below = self._keys.created(bucket), f"({after.at_ms}" if after else "+inf"
                 pipe.zrevrangebyscore(key, below, 0, start=0, num=limit, withscores=True)
                 if after:
-                    pipe.zrangebyscore(key, after.touched_ms, after.touched_ms, withscores=True)
+                    pipe.zrangebyscore(key, after.at_ms, after.at_ms, withscores=True)
             buckets = await self._execute(pipe)
-        found = [ListingCursor(int(score), member.decode()) for bucket in buckets for member, score in bucket]
+        found = [IndexPlace(int(score), member.decode()) for bucket in buckets for member, score in bucket]
         return sorted((place for place in found if after is None or place < after), reverse=True)[:limit]
 
-    async def _metas(self, stream_ids: Sequence[str]) -> list[Meta | None]:
+    async def _metas(self, stream_ids: Sequence[str]) -> list[Meta | Exception | None]:
+        """Of each stream; `StoreMisused` stands in the place of one that nobody can read."""
         async with self._client.pipeline(transaction=False) as pipe:
             for stream_id in stream_ids:
                 pipe.hgetall(self._keys.meta(stream_id))
-            found = await self._execute(pipe)
-        return [meta_reply(stream_id, raw) for stream_id, raw in zip(stream_ids, found, strict=True)]
+            found = await self._execute_each(pipe)
+        return [self._meta(stream_id, raw) for stream_id, raw in zip(stream_ids, found, strict=True)]
+
+    def _meta(self, stream_id: str, raw: Any) -> Meta | Exception | None:
+        key = self._keys.meta(stream_id)
+        if isinstance(raw, Exception):
+            return about_key(key, mapped(raw))
+        try:
+            return meta_reply(stream_id, raw)
+        except (LookupError, TypeError, ValueError) as error:
+            return StoreMisused(f"{key} is not as Tailrace writes it: {error}")
+
+    def _stalest(self, place: IndexPlace, held: Any) -> EvictionCandidate | None:
+        """None for a stream that is not there, or that nobody can read: it is not in the way of the others."""
+        if isinstance(held, Exception):
+            error = mapped(held)
+            if error.retryable:
+                raise error
+            return None
+        try:
+            return replies.stalest(place, held) if held[0] is not None else None
+        except ValueError:
+            return None
 
     async def _call(self, stream_id: str, function: str, *args: Any, pipe: Pipe | None = None) -> Any:
         ask = self._fcall if pipe is None else self._fcall_on(pipe)
@@ -339,7 +373,24 @@ class RedisStore:
             again = await ask([calls[index] for index in missing])
             for index, reply in zip(missing, again, strict=True):
                 raw[index] = reply
-        return [mapped(reply) if isinstance(reply, Exception) else reply for reply in raw]
+        for index in refused:
+            if isinstance(raw[index], Exception):
+                raw[index] = await self._named(calls[index][0], mapped(raw[index]))
+        return raw
+
+    async def _named(self, stream_id: str, error: StoreError) -> StoreError:
+        """A function is given ten keys, and Redis does not say which of them is of another type."""
+        if not is_wrong_type(error):
+            return error
+        keys = self._keys.of_stream(stream_id)
+        async with self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.type(key)
+            types = await self._execute_each(pipe)
+        for key, found, due in zip(keys, types, KEY_TYPES, strict=True):
+            if isinstance(found, bytes) and found.decode() not in {due, "none"}:
+                return about_key(key, error)
+        return error
 
     async def _fcall(self, calls: Sequence[Call]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipe:
@@ -360,11 +411,21 @@ class RedisStore:
         for place, reply in enumerate(raw):
             if reply == replies.LARGE:
                 (raw[place],) = await self._pages([reads[place]], most_bytes=0)
-        return [_snapshot(read, reply) for read, reply in zip(reads, raw, strict=True)]
+        return [self._snapshot(read, reply) for read, reply in zip(reads, raw, strict=True)]
 
     async def _pages(self, reads: Sequence[LogRead], *, most_bytes: int) -> list[Any]:
         calls: list[Call] = [(read.stream_id, "read", (str(read.after), read.limit, most_bytes)) for read in reads]
         return await self._call_many(calls, _as_it_came, self._fcall_on(self._read_pipe))
+
+    def _snapshot(self, read: LogRead, reply: Any) -> Answer:
+        if isinstance(reply, Exception):
+            return reply
+        try:
+            return replies.snapshot_reply(read.stream_id, reply)
+        except (LookupError, TypeError, ValueError) as error:
+            # Raised to those who asked for this stream: what it holds is not the trouble of the others.
+            keys = f"{self._keys.meta(read.stream_id)} or its log"
+            return StoreMisused(f"{keys} is not as Tailrace writes it: {error}")
 
     def _command(self, call: Call) -> tuple[Any, ...]:
         stream_id, function, args = call
@@ -393,14 +454,11 @@ class RedisStore:
         return results
 
 
-def _snapshot(read: LogRead, reply: Any) -> Answer:
-    if isinstance(reply, Exception):
-        return reply
-    try:
-        return replies.snapshot_reply(read.stream_id, reply)
-    except (LookupError, TypeError, ValueError) as error:
-        # Raised to those who asked for this stream: what it holds is not the trouble of the others.
-        return error
+def _is_present(attempt: Any, has_log: Any) -> bool:
+    """Who is not to be read is not gone: whoever follows it will be told."""
+    if isinstance(attempt, Exception) or isinstance(has_log, Exception):
+        return True
+    return attempt == b"0" or bool(attempt and has_log)
 
 
 def _as_it_came(reply: Any) -> Any:

@@ -12,12 +12,12 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 
-from shared.errors import StoreError, StoreUnavailable
+from shared.errors import StoreError, StoreMisused, StoreUnavailable
 from shared.log.events import LogEntry
 from shared.log.keys import ID_CHARS, Keyspace
 from shared.log.page import DeltaPage
 from shared.log.position import Position
-from shared.store.redis.errors import mapping
+from shared.store.redis.errors import about_key, mapping
 from shared.store.redis.replies import log_entries
 from shared.store.redis.resp import detached_connection, packed, packed_bytes, unblocked
 
@@ -63,6 +63,10 @@ class RedisTailer:
             connection = await self._open()
             command = self._command(cursors, count=count, block_ms=block_ms or 0)
             reply = await self._ask(connection, command, wait_s=(block_ms or 0) / 1000)
+        except StoreMisused as error:
+            if len(cursors) > 1:
+                raise
+            raise about_key(self._keys.stream(next(iter(cursors))), error) from error
         finally:
             self._reading = False
         ids = self._ids

@@ -1,5 +1,5 @@
 -- append: compare-and-append. The ids follow from the sizes, so a hole or a double cannot be expressed.
--- KEYS  stream meta usage. With a terminal event all nine, because it closes the stream.
+-- KEYS  stream meta usage. With a terminal event all ten, because it closes the stream.
 -- ARGV  1 nonce  2 tail  3 safe, with all keys 4 retain_ms 5 tombstone_ms, then (kind size value)…, then, if meta is to change,
 --       an empty kind and (field value)…
 -- Answers  'OK tail cancelling bytes base_bytes' | TAIL tail | FENCED attempt | CLOSED status tail | GONE

@@ -6,7 +6,7 @@
 -- A stream that lost a key has lost them all after it.
 local function claim(keys, args)
   local held = redis.call('HMGET', keys[META], 'status', 'attempt', 'nonce', 'tail', 'safe', 'lease_ms', 'cancel', 'bytes',
-    'interruption')
+    'interruption', 'created_ms')
   local status, attempt, nonce = held[1], tonumber(held[2]), held[3]
   if not status or is_headless(keys, attempt) then
     return drop(keys)
@@ -37,6 +37,8 @@ local function claim(keys, args)
     'bytes', digits(bytes))
   redis.call('HSETNX', keys[META], 'started_ms', digits(now))
   redis.call('ZADD', keys[LEASES], deadline, id_of(keys[META]))
+  -- Who created it may be of a version that knows no such index.
+  redis.call('ZADD', keys[CREATED], held[10], id_of(keys[META]))
   redis.call('HSET', keys[META], 'expires_ms', digits(now + tonumber(args[9])))
   expire_at(keys, now + tonumber(args[9]), tonumber(args[10]))
   update_sums(keys)

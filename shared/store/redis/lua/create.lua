@@ -3,14 +3,13 @@
 -- Answers  CREATED now | EXISTS digest status tenant | GONE (the id has a tombstone: it is never used twice)
 -- Keeps: meta, request, lease index and expiries come into being together.
 
--- Streams expire unheard, so their names stay behind in the index. Each creation strikes off some: more than it adds.
-local function prune(keys)
+-- Streams expire unheard, so their names stay behind in the indexes. Each creation strikes off some: more than it adds.
+-- A version of Tailrace that does not know an index has left names in that one only.
+local function prune(keys, index)
   local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
-  for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, 7)) do
+  for _, id in ipairs(redis.call('ZRANGE', keys[index], 0, 7)) do
     if redis.call('EXISTS', prefix .. id) == 0 then
-      redis.call('ZREM', keys[RECENT], id)
-      redis.call('ZREM', keys[LEASES], id)
-      redis.call('ZREM', keys[MAINTENANCE], id)
+      strike_off(keys, id)
     end
   end
 end
@@ -39,10 +38,12 @@ local function create(keys, args)
   redis.call('HSET', keys[TOMBSTONE], 'tenant', args[1])
   redis.call('ZADD', keys[LEASES], digits(deadline), id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
+  redis.call('ZADD', keys[CREATED], digits(now), id)
   redis.call('HINCRBY', keys[USAGE], 'created', 1)
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(request))
   count_bytes(keys, args[1], held_bytes + share_of())
   expire_at(keys, now + live_ms, tonumber(args[9]))
-  prune(keys)
+  prune(keys, RECENT)
+  prune(keys, CREATED)
   return { 'CREATED', digits(now) }
 end

@@ -1,8 +1,8 @@
 -- Shared by every function of the library. Each function but `append` is given the same KEYS, all in one slot:
---   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 maintenance
+--   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 maintenance  10 created
 -- Rules: everything is checked before the first write, because Lua does not roll back; the only clock is Redis'.
 
-local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, MAINTENANCE = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, MAINTENANCE, CREATED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 -- What an entry costs beyond its value, as measured with MEMORY USAGE on streams of small entries.
 local ENTRY_OVERHEAD = 16
@@ -32,7 +32,7 @@ local function share_of(fully_folded, folded)
   if fully_folded then
     return STREAM_OVERHEAD
   end
-  return STREAM_OVERHEAD + (tonumber(folded or 0) > 0 and 2 or 1) * GROWTH_OVERHEAD
+  return STREAM_OVERHEAD + ((tonumber(folded) or 0) > 0 and 2 or 1) * GROWTH_OVERHEAD
 end
 
 local function now_ms()
@@ -73,7 +73,7 @@ end
 
 -- What the streams of a bucket share lives as long as the longest-lived of them.
 local function keep_shared_until(keys, at_ms)
-  for _, index in ipairs({ LEASES, RECENT, USAGE, MAINTENANCE }) do
+  for _, index in ipairs({ LEASES, RECENT, USAGE, MAINTENANCE, CREATED }) do
     if redis.call('PEXPIRETIME', keys[index]) < at_ms then
       redis.call('PEXPIREAT', keys[index], digits(at_ms))
     end
@@ -99,10 +99,14 @@ local function expire_log_at(keys, at_ms)
   keep_shared_until(keys, at_ms)
 end
 
-local function leave_indexes(keys)
-  for _, index in ipairs({ LEASES, RECENT, MAINTENANCE }) do
-    redis.call('ZREM', keys[index], id_of(keys[META]))
+local function strike_off(keys, id)
+  for _, index in ipairs({ LEASES, RECENT, MAINTENANCE, CREATED }) do
+    redis.call('ZREM', keys[index], id)
   end
+end
+
+local function leave_indexes(keys)
+  strike_off(keys, id_of(keys[META]))
 end
 
 -- Sums that somebody deleted come back with the next count. They must not stay for ever: they live as long as what names

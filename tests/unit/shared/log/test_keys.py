@@ -61,6 +61,7 @@ def test_the_names_of_the_keys() -> None:
     assert keys.tombstone(SAMPLE) == f"tailrace:{{3f}}:tombstone:{SAMPLE}"
     assert keys.leases("3f") == "tailrace:{3f}:leases"
     assert keys.recent("3f") == "tailrace:{3f}:recent"
+    assert keys.created("3f") == "tailrace:{3f}:created"
     assert keys.usage("3f") == "tailrace:{3f}:usage"
     assert keys.secret == "tailrace:secret"
     assert keys.cancels == "tailrace:cancels"

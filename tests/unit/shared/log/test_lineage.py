@@ -33,6 +33,8 @@ QUEUED = Lineage([], tail=0)
         (CONTINUED, cursor(2, 9, "b" * 8), Resume(9)),
         (CONTINUED, cursor(2, 9), Resume(9)),
         (CONTINUED, cursor(2, 10, "b" * 8), Reset("log_lost")),
+        (CONTINUED, cursor(2, 10), Reset("beyond_tail")),
+        (CONTINUED, cursor(1, 10), Reset("new_attempt")),
         (CONTINUED, cursor(2, 9, "c" * 8), Reset("log_lost")),
         (CONTINUED, cursor(3, 0), Reset("log_lost")),
         (CONTINUED, cursor(1, 5, "a" * 8), Resume(5)),
