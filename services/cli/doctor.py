@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
+from services.cli.checks.causes import by_cause
+from services.cli.checks.configuration import check_configuration, configuration_places
 from services.cli.checks.edges import check_edges
-from services.cli.checks.finding import Finding, failed, ok
+from services.cli.checks.finding import Finding
 from services.cli.checks.providers import check_providers
 from services.cli.checks.redis import check_queue, check_redis
+from services.cli.checks.surroundings import Surroundings, adopt, is_somebody_elses
 from services.console.exit_code import ExitCode
 from services.console.terminal import Output, is_json, output_console, write_json
-from shared.errors import InvalidConfiguration
 from shared.settings.settings import Settings
 
 __all__ = ("doctor",)
@@ -32,17 +34,25 @@ async def doctor(urls: Sequence[str], output: Output, *, load: bool) -> ExitCode
 
 
 async def _findings(urls: Sequence[str], *, load: bool) -> list[Finding]:
-    try:
-        settings = Settings.load()
-    except InvalidConfiguration as error:
-        return [failed("configuration", error.message, "correct the variable or the line in tailrace.toml")]
-    redis, queue, providers, edges = await asyncio.gather(
-        check_redis(settings, load=load),
-        check_queue(settings),
-        check_providers(settings, os.environ),
-        check_edges(urls),
+    surroundings = Surroundings.look()
+    adopt(surroundings)
+    settings, configuration = check_configuration(os.environ)
+    found = [surroundings.finding(), *configuration]
+    if settings is None:
+        return found
+    stores, providers, edges = await asyncio.gather(
+        _stores(settings, load=load),
+        check_providers(settings, os.environ, configuration_places(os.environ)),
+        check_edges(urls or surroundings.edges),
     )
-    return [ok("configuration", "every setting is known"), *redis, queue, *providers, *edges]
+    return by_cause([*found, *stores, *providers, *edges], queue_is_apart=not settings.streams_and_queue_share_redis)
+
+
+async def _stores(settings: Settings, *, load: bool) -> Sequence[Finding]:
+    if not load and (left_alone := await is_somebody_elses(settings)):
+        return [left_alone]
+    redis, queue = await asyncio.gather(check_redis(settings, load=load), check_queue(settings))
+    return [*redis, queue]
 
 
 def _table(findings: Sequence[Finding]) -> None:

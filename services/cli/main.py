@@ -1,16 +1,20 @@
 """The command line: every command, its options and its help. What a command does is imported when it runs."""
 
+import re
 from typing import Annotated, Final
 
 import typer
 
 from services.bench.command import bench
+from services.client.edges import is_edge_url
 from services.console.exit_code import ExitCode
+from services.console.invocation import DEFAULT_EDGE_URL, URL_VARIABLE
 from services.console.terminal import Output
 
 __all__ = ("app", "main")
 
-_EDGE_URL: Final = "http://127.0.0.1:8000"
+_STREAM_ID: Final = re.compile(r"[0-9a-f]{32}")
+_CURSOR: Final = re.compile(r"now|[0-9]{1,16}-[0-9]{1,16}(\.[0-9a-f]{8})?")
 
 app = typer.Typer(
     name="tailrace",
@@ -18,18 +22,63 @@ app = typer.Typer(
     epilog="Settings are TAILRACE_* variables or lines of ./tailrace.toml. "
     "Exit codes: 0 ok, 1 failed, 2 wrong usage, 130 Ctrl-C.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _edges(urls: list[str] | None) -> list[str] | None:
+    for url in urls or ():
+        if not is_edge_url(url):
+            raise typer.BadParameter(f"{url!r} is not the address of an edge, such as {DEFAULT_EDGE_URL}")
+    return urls
+
+
+def _stream_id(text: str) -> str:
+    if not _STREAM_ID.fullmatch(text):
+        raise typer.BadParameter("the id of a stream is 32 hex digits (0-9, a-f)")
+    return text
+
+
+def _cursor(text: str | None) -> str | None:
+    if text is not None and not _CURSOR.fullmatch(text):
+        raise typer.BadParameter("an event id looks like 1-345.9f2c01ab")
+    return text
+
+
 Urls = Annotated[
-    list[str], typer.Option("--url", help="An edge. Give it twice or more: if one is gone, the next is asked.")
+    list[str],
+    typer.Option(
+        "--url",
+        envvar=URL_VARIABLE,
+        callback=_edges,
+        help="An edge. Give it twice or more: if one is gone, the next is asked.",
+    ),
 ]
 Format = Annotated[
     Output, typer.Option("--output", "-o", help="auto: text on a terminal, JSON lines in a pipe.", show_default=True)
 ]
+StreamFormat = Annotated[
+    Output, typer.Option("--output", "-o", help="auto, text: the answer alone; json: one event a line.")
+]
+
+
+def _tell_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from services.cli.version import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """LLM completions that cannot be lost: workers append to Redis Streams, edges tail them to readers."""
 
 
 @app.command(rich_help_panel="Run everything")
@@ -135,8 +184,8 @@ def ask(
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message to put before the question.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
-    url: Urls = [_EDGE_URL],  # noqa: B006  # typer reads defaults from here and never changes them
-    output: Format = "auto",
+    url: Urls = [DEFAULT_EDGE_URL],  # noqa: B006  # typer reads defaults from here and never changes them
+    output: StreamFormat = "auto",
 ) -> None:
     """Ask a question and print the answer as it comes.
 
@@ -148,23 +197,35 @@ def ask(
     [cyan]git diff | tailrace ask - --system "Write a commit message for this diff."[/]
     [cyan]tailrace ask "Hello" -o json | jq -r 'select(.type == "text").delta'[/]
     """
-    from services.cli.conversation import Question
-    from services.cli.conversation import ask as run
-    from services.console.operation import perform
+    import asyncio
 
-    raise typer.Exit(perform(run(Question(question, model, system, max_tokens), url, output)))
+    from services.cli.conversation import Question, read_prompt
+    from services.cli.conversation import ask as run
+    from services.console.operation import run_to_exit_code
+
+    def command() -> ExitCode:
+        # Before the loop begins: one that waits for standard input would not hear Ctrl-C.
+        prompt = read_prompt(question)
+        return asyncio.run(run(Question(prompt, model, system, max_tokens), url, output))
+
+    raise typer.Exit(run_to_exit_code(command))
 
 
 @app.command(rich_help_panel="Talk to it")
 def tail(
-    stream_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the stream: 32 hex digits.")],
-    after: Annotated[str | None, typer.Option(help="Only what follows this event id, e.g. 1-345.9f2c01ab.")] = None,
-    url: Urls = [_EDGE_URL],  # noqa: B006  # as above
-    output: Format = "auto",
+    stream_id: Annotated[
+        str, typer.Argument(metavar="ID", callback=_stream_id, help="The id of the stream: 32 hex digits.")
+    ],
+    after: Annotated[
+        str | None,
+        typer.Option(callback=_cursor, help="Only what follows this event id, e.g. 1-345.9f2c01ab; now: only news."),
+    ] = None,
+    url: Urls = [DEFAULT_EDGE_URL],  # noqa: B006  # as above
+    output: StreamFormat = "auto",
 ) -> None:
     """Follow a stream from its start, or from a cursor, to its end.
 
-    Ctrl-C leaves the stream alone.
+    Ctrl-C leaves the stream alone, and says how to go on from there.
 
     [bold]Examples[/]
     [cyan]tailrace tail 0b5c1d0f3a7e4c1c9d2f8a6b4e0d7c35[/]
@@ -178,11 +239,20 @@ def tail(
 
 @app.command(rich_help_panel="Look after it")
 def doctor(
-    url: Annotated[list[str] | None, typer.Option("--url", help="An edge to check too; may be repeated.")] = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--url",
+            envvar=URL_VARIABLE,
+            callback=_edges,
+            show_default="those that `tailrace up` started here",
+            help="An edge to check too; may be repeated.",
+        ),
+    ] = None,
     load: Annotated[bool, typer.Option("--load", help="Load the functions into Redis if they are not there.")] = False,
     output: Format = "auto",
 ) -> None:
-    """Check Redis, the queue, the providers and the clocks, and say how to put right what is wrong.
+    """Check Redis, the queue, workers, providers and clocks, and suggest fixes.
 
     Changes nothing unless told to --load. Exits with 1 if a check failed; warnings do not count.
 

@@ -7,7 +7,7 @@ from typing import Final
 from services.console.exit_code import ExitCode
 from services.console.terminal import Output, is_json, write_json
 
-__all__ = ("print_version", "versions")
+__all__ = ("print_version", "version_line", "versions")
 
 _PACKAGES: Final = (
     "tailrace",
@@ -31,6 +31,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def version_line() -> str:
+    """The one line of `tailrace --version`."""
+    return f"tailrace {version('tailrace')}"
 
 
 def print_version(output: Output) -> ExitCode:

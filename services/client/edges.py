@@ -8,12 +8,21 @@ from urllib.parse import urlsplit
 
 from services.console.failure import Failure
 
-__all__ = ("Edges", "Patience")
+__all__ = ("Edges", "Patience", "is_edge_url")
 
 _BACKOFF_S: Final = 0.25
 _LONGEST_BACKOFF_S: Final = 8.0
 # Some 40 s: longer than a rolling restart of one edge.
 _TRIES_ONCE_ANSWERED: Final = 12
+
+
+def is_edge_url(url: str) -> bool:
+    """Whether an edge could be there."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, half a bracket
+        return False
 
 
 @dataclass(slots=True)
@@ -26,8 +35,7 @@ class Edges:
     @classmethod
     def parse(cls, urls: Sequence[str]) -> Self:
         for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
+            if not is_edge_url(url):
                 raise Failure(f"not the address of an edge: {url!r}", hint="for example --url http://127.0.0.1:8000")
         return cls([url.rstrip("/") for url in urls])
 

@@ -24,6 +24,7 @@ TERMINAL_TYPES: Final = frozenset({"done", "error", "cancelled"})
 # An edge sends at least a comment every 10 s (TAILRACE_EDGE_HEARTBEAT_S); two and a half missing are a dead line.
 SILENCE_S: Final = 25.0
 CONNECT_S: Final = 5.0
+_STATS_S: Final = 2.0
 _LONGEST_RETRY_AFTER_S: Final = 30.0
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _NOT_TAILRACE: Final = "is --url an edge of Tailrace?"
@@ -121,6 +122,15 @@ class StreamReader:
         answer = await self._insist("GET", "/v1/providers")
         providers: Sequence[Mapping[str, Any]] = answer["providers"]
         return providers
+
+    async def workers(self) -> int | None:
+        """Return how many workers take jobs, asked once and briefly; None where the edge does not know."""
+        timeout = aiohttp.ClientTimeout(total=_STATS_S)
+        try:
+            async with self.session.get(f"{self.edges.current}/v1/stats", timeout=timeout) as response:
+                return _count(orjson.loads(await response.read()))
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError):
+            return None  # only a remark depends on it
 
     async def cancel(self, stream_id: str) -> None:
         await self._insist("POST", f"/v1/streams/{stream_id}/cancel", json={})
@@ -236,6 +246,12 @@ def _object(body: bytes, fallback: Mapping[str, Any] | None = None) -> Mapping[s
     if not isinstance(value, dict):
         raise Failure("the server's answer is not a JSON object", hint=_NOT_TAILRACE)
     return value
+
+
+def _count(statistics: Any) -> int | None:
+    workers = statistics.get("workers") if isinstance(statistics, dict) else None
+    count = workers.get("count") if isinstance(workers, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def _retry_after_s(header: str | None) -> float | None:

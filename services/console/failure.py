@@ -7,7 +7,7 @@ from shared.errors import TailraceError
 __all__ = ("Failure", "hint_for", "hint_of")
 
 _HINTS: Final = {
-    "invalid_configuration": "settings are TAILRACE_* variables and the file TAILRACE_CONFIG names (./tailrace.toml)",
+    "invalid_configuration": "`tailrace doctor` names its line; settings are TAILRACE_* variables or in tailrace.toml",
     "store_unavailable": "is Redis running, and is TAILRACE_REDIS_URL right? `tailrace doctor` looks closer",
     "store_misused": "`tailrace doctor` says what Redis lacks",
     "unknown_model": "`curl http://127.0.0.1:8000/v1/providers` lists what is served; name it with --model",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections import deque
 from typing import Final
 
 from services.local.forwarder import Forwarder, LineSplitter
@@ -14,6 +15,7 @@ __all__ = ("Child",)
 
 _LAST_WORDS_S: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
+_MOST_HELD_LINES: Final = 50
 
 
 class Child:
@@ -28,6 +30,7 @@ class Child:
         self._budget = RestartBudget()
         self._process: asyncio.subprocess.Process | None = None
         self._unwanted = asyncio.Event()
+        self._held: deque[str] = deque(maxlen=_MOST_HELD_LINES)
 
     def __repr__(self) -> str:
         return f"<Child {self.program.name} pid={self.pid} starts={self.starts}>"
@@ -42,11 +45,18 @@ class Child:
         try:
             while not self._unwanted.is_set():
                 self.exit_code = await self._run_once()
+                if not self._unwanted.is_set():
+                    self.show_held()
                 if self._unwanted.is_set() or not await self._may_restart(self.exit_code):
                     return
         finally:
             self.kill()
             await self._reap()
+
+    def show_held(self) -> None:
+        """Show what a quiet child has said last: it has failed."""
+        while self._held:
+            self._output.line(self.program.name, self._held.popleft())
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL once the program's time to stop is over. Returns when the process is gone."""
@@ -102,8 +112,14 @@ class Child:
         splitter = LineSplitter()
         while chunk := await process.stdout.read(_CHUNK_BYTES):
             for line in splitter.feed(chunk):
-                self._output.line(self.program.name, line)
+                self._hear(line)
         for line in splitter.end():
+            self._hear(line)
+
+    def _hear(self, line: str) -> None:
+        if self.program.is_quiet:
+            self._held.append(line)
+        else:
             self._output.line(self.program.name, line)
 
     async def _may_restart(self, code: int) -> bool:

@@ -9,9 +9,10 @@ from services.local.folder import Folder
 from services.local.model import MODEL_NAME
 from services.local.port import LOOPBACK
 from shared.errors import InvalidConfiguration
+from shared.settings.providers import ProviderSettings
 from shared.settings.settings import CONFIG_VARIABLE, Settings
 
-__all__ = ("child_environment", "names_model", "with_local_provider")
+__all__ = ("child_environment", "is_model", "names_model", "with_local_provider")
 
 _DEFAULT_FILE: Final = "tailrace.toml"
 # Everything must be gone within 5 s of Ctrl-C; readers of a local try-out need no ten seconds to move elsewhere.
@@ -50,8 +51,13 @@ def child_environment(
 
 def names_model(settings: Settings, model_port: int) -> bool:
     """Whether the user's own providers include the built-in model's address."""
+    return any(is_model(provider, model_port) for provider in settings.providers)
+
+
+def is_model(provider: ProviderSettings, model_port: int) -> bool:
+    """Whether a provider is at the address of the built-in model."""
     addresses = (f"http://{LOOPBACK}:{model_port}/", f"http://localhost:{model_port}/")
-    return any(f"{provider.base_url}/".startswith(addresses) for provider in settings.providers)
+    return f"{provider.base_url}/".startswith(addresses)
 
 
 def _local_provider(model_port: int) -> str:

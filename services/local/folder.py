@@ -3,8 +3,11 @@
 import asyncio
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from services.console.failure import Failure
 from services.local.readiness import until
@@ -13,6 +16,7 @@ __all__ = ("Folder",)
 
 # An orphaned Redis has been told to stop by the death of its supervisor; it needs a moment to write its last second.
 _WAIT_S: Final = 5.0
+_NOTE: Final = "up.json"
 
 
 class Folder:
@@ -51,9 +55,40 @@ class Folder:
         self._lock = descriptor
 
     def release(self) -> None:
+        """Let go of the folder; nothing runs here any more."""
         if self._lock is not None:
+            (self.path / _NOTE).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
+
+    def note(self, running: Mapping[str, Any]) -> None:
+        """Write down what runs, for `tailrace doctor`. Nothing secret: who may read this folder may copy it, too."""
+        descriptor = os.open(self.path / _NOTE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(orjson.dumps(running))
+
+    def noted(self) -> Mapping[str, Any] | None:
+        """Return what the `tailrace up` that runs here has written down; None if none runs."""
+        if not self._is_in_use():
+            return None
+        try:
+            running = orjson.loads((self.path / _NOTE).read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return None  # it has only just begun
+        return running if isinstance(running, dict) else None
+
+    def _is_in_use(self) -> bool:
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def subfolder(self, *names: str) -> Path:
         """A folder inside, made if need be; only its owner can look into it, because prompts are kept there."""

@@ -11,7 +11,10 @@ ReadyCheck = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child process. Without a check it counts as ready once it runs. `keep_fds` are open in the child too."""
+    """A child process. Without a check it counts as ready once it runs. `keep_fds` are open in the child too.
+
+    What a quiet one says is shown only if it fails.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -19,6 +22,7 @@ class Program:
     is_ready: ReadyCheck | None = None
     stop_s: float = 2.0
     keep_fds: tuple[int, ...] = ()
+    is_quiet: bool = False
 
 
 def tailrace_command(*arguments: str) -> tuple[str, ...]:

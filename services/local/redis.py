@@ -18,7 +18,7 @@ from shared.errors import StoreError
 from shared.store.redis.client import open_client
 from shared.store.redis.errors import mapping
 
-__all__ = ("PREFERRED_PORT", "Server", "answers", "find_server", "redis_program")
+__all__ = ("PREFERRED_PORT", "Server", "answers", "find_server", "redis_program", "trouble_at")
 
 PREFERRED_PORT: Final = 6379
 _OLDEST_MAJOR: Final = 7
@@ -75,20 +75,26 @@ def redis_program(server: Server, folder: Folder, *, url: str, environment: Mapp
     async def is_ready() -> bool:
         return await answers(url)
 
-    return Program("redis", (str(server.binary), *words), environment, is_ready, _STOP_S, (folder.lock,))
+    command = (str(server.binary), *words)
+    return Program("redis", command, environment, is_ready, _STOP_S, (folder.lock,), is_quiet=True)
 
 
 async def answers(url: str) -> bool:
     """Whether the Redis at an address answers PING (and is done with loading)."""
+    return await trouble_at(url) is None
+
+
+async def trouble_at(url: str) -> StoreError | None:
+    """Why the Redis at an address does not answer PING; None if it does."""
     client = open_client(url, timeout_s=_ANSWER_S)
     try:
         with mapping():
             await client.ping()
-    except StoreError:
-        return False
+    except StoreError as error:
+        return error
     finally:
         await client.aclose()
-    return True
+    return None
 
 
 def _binaries() -> Iterator[Path]:

@@ -1,12 +1,15 @@
 """What `tailrace up` will run, decided before anything is started."""
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from services.console.failure import Failure
+from services.console.invocation import command_line
 from services.local import model, redis
 from services.local.configuration import child_environment, names_model, with_local_provider
 from services.local.folder import Folder
@@ -21,6 +24,7 @@ __all__ = ("LocalRedis", "Options", "Stack", "check_ports", "choose_redis", "pla
 _EDGE_STOP_S: Final = 2.0
 _WORKER_STOP_S: Final = 1.2
 _MODEL_STOP_S: Final = 0.8
+_PASSWORD_HINT: Final = "is the password in the address? TAILRACE_REDIS_URL=redis://:PASSWORD@HOST:PORT/0"
 _NO_PROVIDER: Final = "no provider is configured: name one in tailrace.toml, or leave out --no-model"
 
 
@@ -57,6 +61,16 @@ class Stack:
     redis: LocalRedis
     model: str | None
     remarks: tuple[str, ...]
+    config: Path | None = None
+
+    def note(self) -> dict[str, Any]:
+        """What `tailrace doctor` needs to find it. The address of a Redis that is ours holds no password."""
+        return {
+            "pid": os.getpid(),
+            "edges": self.edge_urls,
+            "redis_url": self.redis.url if self.redis.server else None,
+            "config": str(self.config) if self.config else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ def check_ports(options: Options) -> None:
     taken = [port for port in options.edge_ports if not is_free(port)]
     if taken:
         other = options.port + 100
-        hint = f"tailrace up --port {other} puts the edges on {other} and up"
+        hint = f"{command_line('up', '--port', str(other))} puts the edges on {other} and up"
         raise Failure(f"port {taken[0]} is taken by another process", hint=hint)
 
 
@@ -83,7 +97,10 @@ async def choose_redis(settings: Settings) -> LocalRedis:
         server = redis.find_server()
         return LocalRedis(f"redis://{LOOPBACK}:{free_port(redis.PREFERRED_PORT)}/0", str(server), server)
     place = without_password(settings.redis_url)
-    if not await redis.answers(settings.redis_url):
+    trouble = await redis.trouble_at(settings.redis_url)
+    if trouble is not None and not trouble.retryable:
+        raise Failure(f"Redis at {place} refuses: {trouble.message}", hint=_PASSWORD_HINT)
+    if trouble is not None:
         raise Failure(f"no Redis answers at {place}", hint="without TAILRACE_REDIS_URL one is started here")
     return LocalRedis(settings.redis_url, place)
 
@@ -96,19 +113,26 @@ def plan(
     environment: Mapping[str, str],
     *,
     log_format: str,
+    offered: Sequence[str] = (),
 ) -> Stack:
-    """Put the stages together. Writes the children's configuration file if they need one of their own."""
+    """Put the stages together. Writes the children's configuration file if they need one of their own.
+
+    `offered` are names of models that the providers list where the file has only patterns.
+    """
     built_in = _built_in(options, settings)
     config = None
     if built_in.is_provider and built_in.port is not None:
         config = with_local_provider(folder, environment, model_port=built_in.port)
     child = child_environment(settings, environment, redis_url=chosen.url, config=config, log_format=log_format)
+    if offered and "offered_models" not in settings.model_fields_set:
+        child["TAILRACE_OFFERED_MODELS"] = json.dumps(list(offered))
     return Stack(
         stages=tuple(filter(None, _stages(options, chosen, built_in.port, folder, child))),
         edge_urls=tuple(f"http://{LOOPBACK}:{port}" for port in options.edge_ports),
         redis=chosen,
         model=model.MODEL_NAME if built_in.is_provider else None,
         remarks=(built_in.remark,) if built_in.remark else (),
+        config=config,
     )
 
 

@@ -88,6 +88,8 @@ class Supervisor:
                 for child in stage:
                     await _until_ready(child)
         except TimeoutError:
+            for child in stage:
+                child.show_held()
             names = ", ".join(child.program.name for child in stage)
             raise Failure(f"not ready after {self._start_s:g} s: {names}", hint=_LAST_WORDS) from None
 

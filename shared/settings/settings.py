@@ -29,8 +29,8 @@ __all__ = ("CONFIG_VARIABLE", "ENVIRONMENT_PREFIX", "Settings")
 ENVIRONMENT_PREFIX = "TAILRACE_"
 CONFIG_VARIABLE = "TAILRACE_CONFIG"
 
-# Read by the test suite and the launcher, not by the product's processes.
-_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "TAILRACE_REQUIRE_ALL"})
+# Read by the command line, the test suite and the launcher, not by the product's processes.
+_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "TAILRACE_REQUIRE_ALL", "TAILRACE_URL"})
 _OTHER_PREFIXES = ("TAILRACE_TEST_",)
 
 Bytes = Annotated[int, Field(gt=0)]
@@ -145,10 +145,17 @@ class Settings(BaseSettings):
         default_factory=list, description="In the file: one `[[providers]]` table each, best first."
     )
 
+    offered_models: list[str] = Field(
+        default_factory=list,
+        description="Names of models to offer where a provider has only patterns; `tailrace up` fills it with what "
+        "the providers list.",
+    )
+
     @classmethod
     def load(cls) -> Self:
         """Settings of this process. Raises `InvalidConfiguration` with what is wrong, in one line."""
-        _refuse_unknown(os.environ, known=set(cls.model_fields))
+        if unknown := cls.unknown_variables(os.environ):
+            raise InvalidConfiguration(f"unknown environment variables: {', '.join(unknown)}")
         named = os.environ.get(CONFIG_VARIABLE)
         if named is not None and not Path(named).is_file():
             raise InvalidConfiguration(f"{CONFIG_VARIABLE} names a file that is not there: {named}")
@@ -157,6 +164,12 @@ class Settings(BaseSettings):
         except (ValidationError, SettingsError, OSError, ValueError) as error:
             # Without its cause: the library's words quote what they do not understand, and that may be a secret.
             raise InvalidConfiguration(_explain(error)) from None
+
+    @classmethod
+    def unknown_variables(cls, environment: Mapping[str, str]) -> list[str]:
+        """Return the variables that look like settings and are none."""
+        known = set(cls.model_fields)
+        return sorted(name for name in environment if _is_unknown(name, known=known))
 
     @classmethod
     def settings_customise_sources(
@@ -200,22 +213,24 @@ class Settings(BaseSettings):
     def streams_and_queue_share_redis(self) -> bool:
         return self.queue_url is None or self.queue_url == self.redis_url
 
+    def offers_of(self, provider: ProviderSettings) -> list[str]:
+        """Names of models that this provider is the first to serve: those it names, then those to be offered."""
+        named = [model for model in provider.models if not set("*?[").intersection(model)]
+        names = dict.fromkeys([*named, *self.offered_models])
+        return [model for model in names if self.providers_of(model)[:1] == [provider]]
+
     def providers_of(self, model: str) -> list[ProviderSettings]:
         """The providers that serve a model, in the order of the file."""
         return [provider for provider in self.providers if provider.serves(model)]
 
 
-def _refuse_unknown(environment: Mapping[str, str], *, known: set[str]) -> None:
-    unknown = [
-        name
-        for name in environment
-        if name.startswith(ENVIRONMENT_PREFIX)
-        and name not in _OTHER_VARIABLES
-        and not name.startswith(_OTHER_PREFIXES)
-        and name[len(ENVIRONMENT_PREFIX) :].lower() not in known
-    ]
-    if unknown:
-        raise InvalidConfiguration(f"unknown environment variables: {', '.join(sorted(unknown))}")
+def _is_unknown(variable: str, *, known: set[str]) -> bool:
+    return (
+        variable.startswith(ENVIRONMENT_PREFIX)
+        and variable not in _OTHER_VARIABLES
+        and not variable.startswith(_OTHER_PREFIXES)
+        and variable[len(ENVIRONMENT_PREFIX) :].lower() not in known
+    )
 
 
 def _explain(error: Exception) -> str:

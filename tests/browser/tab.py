@@ -38,9 +38,10 @@ class Tab:
         """Type a question, send it, and answer the id of its stream."""
         text = prompt.prompt() if isinstance(prompt, Script) else prompt
         await self.page.locator("[data-testid=model] option").first.wait_for(state="attached")
+        earlier = self.stream
         await self.page.get_by_test_id("prompt").fill(text)
         await self.page.get_by_test_id("prompt").press("Enter")
-        return await self._named()
+        return await self._named(other_than=earlier)
 
     async def stop(self) -> None:
         await self.page.get_by_test_id("stop").click()

@@ -31,11 +31,11 @@ def url(stack: Stack) -> str:
 
 
 async def test_a_failed_answer_can_be_asked_for_again(context: BrowserContext, url: str) -> None:
-    script = Script("refused", fault=Fault("status", status=401, times=1))
+    script = Script("overloaded", fault=Fault("status", status=503, times=4))
     tab = await Tab.open(context, url)
     failed = await tab.ask(script)
-    await tab.shows("The model provider refused the configured credentials.")
-    assert await tab.status() == "The answer broke off"
+    await tab.is_in("ended")
+    assert await tab.status() == "Failed"
 
     again = await tab.retry()
     await tab.is_in("ended")
@@ -44,6 +44,27 @@ async def test_a_failed_answer_can_be_asked_for_again(context: BrowserContext, u
     assert await tab.text() == expected_text(script)
     assert await tab.page.locator(".trouble").is_hidden()
     assert tab.complaints == []
+
+
+async def test_asking_again_is_not_offered_where_it_cannot_help(context: BrowserContext, url: str) -> None:
+    tab = await Tab.open(context, url)
+    await tab.ask(Script("refused", fault=Fault("status", status=401, times=1)))
+    await tab.shows("The model provider refused the configured credentials.")
+    await tab.is_in("ended")
+    assert await tab.page.get_by_test_id("retry").is_hidden()
+    assert tab.complaints == []
+
+
+async def test_a_question_that_is_refused_is_given_back(context: BrowserContext, url: str) -> None:
+    tab = await Tab.open(context, url)
+    await tab.page.locator("[data-testid=model] option").first.wait_for(state="attached")
+    await tab.page.evaluate("document.querySelector('[data-testid=model]').append(new Option('nobody', 'nobody'))")
+    await tab.page.get_by_test_id("model").select_option("nobody")
+    await tab.page.get_by_test_id("prompt").fill("Who are you?")
+    await tab.page.get_by_test_id("prompt").press("Enter")
+    await tab.is_in("failed")
+    assert await tab.page.get_by_test_id("prompt").input_value() == "Who are you?"
+    assert await tab.page.get_by_test_id("retry").is_hidden()
 
 
 async def test_a_restarted_answer_replaces_the_first(context: BrowserContext, url: str, stack: Stack) -> None:
@@ -55,8 +76,11 @@ async def test_a_restarted_answer_replaces_the_first(context: BrowserContext, ur
 
     for worker in stack.workers:
         worker.kill()
+    await tab.shows("No news for 6 s. If the worker is gone, another takes over.")
+    for worker in stack.workers:
         worker.start()
-    await tab.shows("restarted once")
+    await tab.shows("Another worker took over and started over.")
+    await tab.shows("started over once")
     await tab.is_in("ended")
 
     assert expected_text(script, attempt=0).startswith(first)
@@ -116,11 +140,15 @@ async def test_a_deleted_answer_says_so(context: BrowserContext, url: str) -> No
 
     await tab.shows("This answer was deleted.")
     assert tab.complaints == []
+    assert await tab.page.evaluate("Object.keys(localStorage).filter(key => key.includes('turn'))") == []
+    await asking.page.reload()
+    await asking.shows("This answer was deleted.")
+    assert await asking.page.locator(".question, [data-testid=answer]").all_text_contents() == ["", ""]
 
 
 @pytest.mark.parametrize("stream", [UNKNOWN, "../../etc/passwd", "<script>alert(1)</script>"])
 async def test_an_unknown_answer_says_so(context: BrowserContext, url: str, stream: str) -> None:
     tab = await Tab.open(context, url, stream=stream)
 
-    await tab.shows("This answer is not here.")
+    await tab.shows("Answer not found.")
     assert tab.complaints == []

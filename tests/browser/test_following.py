@@ -1,6 +1,7 @@
 """Tabs follow one answer to its end, whatever happens to them and to the edges they read from."""
 
 import asyncio
+import json
 
 import pytest
 from playwright.async_api import BrowserContext
@@ -104,8 +105,11 @@ async def test_reload_and_a_second_tab_on_another_edge(context: BrowserContext, 
     for tab in (first, second):
         await tab.is_in("ended")
         assert await tab.text() == expected_text(script)
-        assert script.prompt() in await tab.page.locator(".question").all_text_contents()
         assert tab.complaints == []
+    assert await first.page.locator(".question").all_text_contents() == [script.prompt()]
+    await second.shows("The question is not kept on the server")
+    state = stack.edges[0].get(f"/v1/streams/{stream}")[1]
+    assert script.key not in json.dumps({name: value for name, value in state.items() if name != "content"})
 
 
 async def test_a_closed_tab_misses_nothing(context: BrowserContext, stack: Stack) -> None:

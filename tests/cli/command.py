@@ -69,9 +69,17 @@ class Command:
 
 @asynccontextmanager
 async def running(
-    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None, terminal: bool = False, stdin: bytes = b""
+    *arguments: str,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+    terminal: bool = False,
+    stdin: bytes = b"",
+    keep_open: bool = False,
 ) -> AsyncIterator[Command]:
-    """`tailrace ARGUMENT…`, killed at the end if it still runs. With `terminal`, both outputs are one terminal."""
+    """`tailrace ARGUMENT…`, killed at the end if it still runs. With `terminal`, both outputs are one terminal.
+
+    With `keep_open` its standard input does not end.
+    """
     master, slave = os.openpty() if terminal else (-1, -1)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -96,7 +104,8 @@ async def running(
             tasks.create_task(command.tell_end())
             if process.stdin is not None:
                 process.stdin.write(stdin)
-                process.stdin.close()
+                if not keep_open:
+                    process.stdin.close()
             try:
                 yield command
             finally:

@@ -37,6 +37,8 @@ class FakeEdge:
     cancelled: list[str] = field(default_factory=list)
     cursors: list[str | None] = field(default_factory=list)
     readers: int = 0
+    workers: Any = None
+    stats: int = 0
 
     async def is_deserted(self) -> bool:
         return self.readers == 0
@@ -51,6 +53,10 @@ class FakeEdge:
     async def providers(self, _: web.Request) -> web.Response:
         models = ["gpt-*", "smollm2"]
         return web.json_response({"providers": [{"name": "local", "dialect": "openai", "models": models}]})
+
+    async def statistics(self, _: web.Request) -> web.Response:
+        self.stats += 1
+        return web.json_response({"workers": self.workers})
 
     async def cancel(self, request: web.Request) -> web.Response:
         self.cancelled.append(request.match_info["id"])
@@ -132,6 +138,7 @@ async def fake_edge(log: Sequence[dict[str, Any]], **options: Any) -> AsyncItera
     app.router.add_get("/v1/providers", edge.providers)
     app.router.add_get("/v1/streams/{id}/events", edge.events)
     app.router.add_post("/v1/streams/{id}/cancel", edge.cancel)
+    app.router.add_get("/v1/stats", edge.statistics)
     app.router.add_get("/readyz", edge.ready)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()

@@ -1,5 +1,7 @@
 """`ask` and `tail` as processes: what a pipe gets, what a terminal gets, what Ctrl-C does."""
 
+import asyncio
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +10,26 @@ from typing import Any
 import pytest
 
 from tests.cli.command import running, say
-from tests.cli.fake_edge import ID, NONCE, Fault, error, fake_edge, story
+from tests.cli.fake_edge import ID, NONCE, FakeEdge, Fault, error, fake_edge, story
+from tests.support.service import ours
+from tests.support.waiting import eventually
 
 __all__ = ()
 
 WORDS = ["Water ", "that ", "leaves ", "a ", "mill."]
 
 
-async def test_a_pipe_gets_json_lines(tmp_path: Path) -> None:
+async def test_a_pipe_gets_the_text_alone(tmp_path: Path) -> None:
     async with fake_edge(story(*WORDS)) as edge:
-        said = await say("ask", "What is a tailrace?", "--url", edge.url, cwd=tmp_path)
+        asked = await say("ask", "What is a tailrace?", "--url", edge.url, cwd=tmp_path)
+        tailed = await say("tail", ID, cwd=tmp_path, environment=ours(url=edge.url))
+    assert (asked.code, asked.out) == (0, "Water that leaves a mill.")
+    assert (tailed.code, tailed.out) == (0, "Water that leaves a mill.")
+
+
+async def test_json_lines_are_the_events(tmp_path: Path) -> None:
+    async with fake_edge(story(*WORDS)) as edge:
+        said = await say("ask", "What is a tailrace?", "--url", edge.url, "-o", "json", cwd=tmp_path)
     assert said.code == 0, said.err
     assert said.lines[0] == {"type": "start", "stream": ID, "model": "smollm2", "created_ms": 1}
     assert said.lines[1] == {"type": "text", "delta": "Water ", "event_id": f"1-1.{NONCE}"}
@@ -57,7 +69,6 @@ async def test_the_request_holds_what_was_asked(tmp_path: Path) -> None:
         "model": "gpt-4o",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}],
         "max_tokens": 7,
-        "metadata": {"prompt": "Why?"},
     }
     assert read["model"] == "smollm2", "the first model that is no pattern"
     assert read["messages"] == [{"role": "user", "content": "from a pipe é"}]
@@ -95,7 +106,7 @@ async def test_ctrl_c_cancels_the_stream(tmp_path: Path) -> None:
         command.process.send_signal(signal.SIGINT)
         assert await command.end() == 130
     assert edge.cancelled == [ID]
-    assert b"cancelled; what was said stays" in command.err
+    assert b"cancelled; the partial answer is kept: " in command.err
     assert b"Traceback" not in command.err
 
 
@@ -107,6 +118,45 @@ async def test_ctrl_c_leaves_a_tailed_stream_alone(tmp_path: Path) -> None:
         assert await command.end() == 130
     assert edge.cancelled == []
     assert b"Traceback" not in command.err
+    assert f"tail {ID} --after 1-2.{NONCE} --url {edge.url}".encode() in command.err
+
+
+async def test_ctrl_c_ends_a_question_that_is_being_typed(tmp_path: Path) -> None:
+    async with running("ask", "-", cwd=tmp_path, keep_open=True) as command:
+        await asyncio.sleep(1)  # nothing tells that it reads by now
+        command.process.send_signal(signal.SIGINT)
+        assert await command.end(within_s=10) == 130
+    assert b"Traceback" not in command.err
+
+
+async def test_the_edge_can_be_named_by_a_variable(tmp_path: Path) -> None:
+    async with fake_edge(story(*WORDS)) as edge:
+        said = await say("ask", "?", cwd=tmp_path, environment=ours(url=f"http://127.0.0.1:9 {edge.url}"))
+    assert said.out == "Water that leaves a mill."
+
+
+async def test_a_terminal_shows_that_it_waits(tmp_path: Path) -> None:
+    up = fake_edge([], never_ends=True)
+    async with up as edge, running("ask", "?", "--url", edge.url, cwd=tmp_path, terminal=True) as command:
+        await command.until("waiting for the model… 1 s")
+
+
+@pytest.mark.parametrize(("workers", "is_said"), [({"count": 0}, True), ({"count": 1}, False), (None, False)])
+async def test_nobody_who_could_answer_is_said_after_two_seconds(
+    tmp_path: Path, workers: dict[str, int] | None, *, is_said: bool
+) -> None:
+    up = fake_edge([], never_ends=True, workers=workers)
+    async with up as edge, running("ask", "?", "--url", edge.url, cwd=tmp_path) as command:
+        if is_said:
+            await command.until("no worker is running", within_s=6)
+            return
+        await eventually(lambda: was_asked(edge), within_s=6)
+        await asyncio.sleep(0.3)
+        assert b"no worker" not in command.err
+
+
+async def was_asked(edge: FakeEdge) -> bool:
+    return edge.stats > 0
 
 
 async def test_tail_goes_on_after_a_cursor_on_another_edge(tmp_path: Path) -> None:
@@ -138,7 +188,7 @@ async def test_an_error_is_one_line_and_a_hint(tmp_path: Path) -> None:
 
 async def test_a_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:
     async with fake_edge(story(*WORDS * 2000)) as edge, running("ask", "?", "--url", edge.url, cwd=tmp_path) as command:
-        await command.until("start")
+        await command.until("Water")
         transport = command.process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
         transport.close()
         assert await command.end() == 0
@@ -159,18 +209,37 @@ async def test_everything_else_is_told_apart(tmp_path: Path) -> None:
     ]
     async with fake_edge(log) as edge:
         said = await say("ask", "?", "--url", edge.url, "-o", "text", cwd=tmp_path)
-    assert said.out == 'Hm.\nOldNew\n→ weather {"city":"Ulm"}'
-    assert "the answer starts over: new_attempt" in said.err
-    assert "from 1-5 to 1-9 is gone: trimmed" in said.err
+        shown = await say("ask", "?", "--url", edge.url, cwd=tmp_path, terminal=True)
+    assert said.out == "Old\nNew", "the text alone, and never two answers in one line"
+    for err in (said.err, shown.out):
+        assert "the answer starts over: new_attempt" in err
+        assert "from 1-5 to 1-9 is gone: trimmed" in err
+    assert "weather" in said.err
+    for part in ("Hm.", "Old", "New", 'weather {"city":"Ulm"}'):
+        assert part in re.sub(r"\x1b\[[0-9;]*m", "", shown.out)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["ask"], ["tail"], ["ask", "x", "--max-tokens", "0"], ["ask", "x", "-o", "xml"], ["x"]]
+    "arguments",
+    [
+        ["ask"],
+        ["tail"],
+        ["ask", "x", "--max-tokens", "0"],
+        ["ask", "x", "-o", "xml"],
+        ["ask", "x", "--url", "127.0.0.1:8000"],
+        ["ask", "x", "--url", "http://127.0.0.1:x"],
+        ["tail", "0b5c"],
+        ["tail", ID.upper()],
+        ["tail", f"../{ID}"],
+        ["tail", ID, "--after", "yesterday"],
+        ["doctor", "--url", "ftp://127.0.0.1"],
+        ["x"],
+    ],
 )
 async def test_wrong_usage_is_exit_code_2(tmp_path: Path, arguments: list[str]) -> None:
     said = await say(*arguments, cwd=tmp_path)
     assert said.code == 2
-    assert "ByteSums: " in said.err
+    assert "Usage: " in said.err
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """The doctor with healthy and sick patients, each a real server."""
 
+import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from services.cli.checks.redis import eviction, memory, persistence, skew, strain, version
+from services.cli.checks.surroundings import is_somebody_elses
 from shared.settings.settings import Settings
+from shared.store.redis.client import open_client
 from shared.store.redis.library import Library
 from shared.store.state import ByteSums
 from tests.cli.command import Said, say
@@ -42,7 +45,7 @@ def started(kind: ServerKind, *, appendonly: bool, args: tuple[str, ...] = ()) -
 
 
 def table(name: str, base_url: str) -> str:
-    return f'[[providers]]\nname = "{name}"\nbase_url = "{base_url}"\nmodels = ["m"]\n'
+    return f'[[providers]]\nname = "{name}"\nbase_url = "{base_url}"\nmodels = ["scripted"]\n'
 
 
 def by_check(said: Said) -> dict[str, dict[str, Any]]:
@@ -75,10 +78,9 @@ async def test_a_replica_is_called_one(tmp_path: Path) -> None:
         said = await say("doctor", cwd=tmp_path, environment=ours(redis_url=replica.url))
     found = by_check(said)
     assert said.code != 0
-    for name in ("redis", "queue"):
-        assert found[name]["status"] == "failed"
-        assert "a replica answers" in found[name]["detail"]
-        assert "REPLICAOF NO ONE" in found[name]["fix"]
+    assert [name for name, line in found.items() if line["status"] == "failed"] == ["redis"]
+    assert "a replica answers" in found["redis"]["detail"]
+    assert "REPLICAOF NO ONE" in found["redis"]["fix"]
 
 
 async def test_it_changes_nothing_unasked(tmp_path: Path, sick: RedisServer) -> None:
@@ -113,9 +115,27 @@ async def test_no_redis_fails_once_and_skips_the_rest(tmp_path: Path) -> None:
     found = by_check(said)
     assert said.code == 1
     assert found["redis"]["status"] == "failed"
-    assert found["queue"]["status"] == "failed"
-    assert {found[name]["status"] for name in ("redis version", "eviction", "functions", "clock")} == {"skipped"}
+    assert [name for name, line in found.items() if line["status"] == "failed"] == ["redis"]
+    for name in ("redis version", "eviction", "functions", "clock", "queue"):
+        assert name not in found
+        assert name in found["redis"]["detail"]
     assert "canary" not in said.out + said.err
+
+
+async def test_an_edge_that_waits_for_redis_is_no_finding_of_its_own(tmp_path: Path) -> None:
+    refusals = [error(503, "store_unavailable", "Away.")]
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        environment = ours(redis_url=f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
+        async with fake_edge([], refusals=refusals) as edge:
+            said = await say("doctor", "--url", edge.url, cwd=tmp_path, environment=environment)
+    assert [line["check"] for line in said.lines if line["status"] == "failed"] == ["redis"]
+
+
+async def test_a_queue_elsewhere_is_a_cause_of_its_own(tmp_path: Path, healthy: RedisServer) -> None:
+    environment = ours(redis_url=healthy.url, queue_url="redis://127.0.0.1:1/0")
+    said = await say("doctor", cwd=tmp_path, environment=environment)
+    assert [line["check"] for line in said.lines if line["status"] == "failed"] == ["queue"]
 
 
 async def test_a_password_that_is_wanted_is_named(tmp_path: Path) -> None:
@@ -127,12 +147,59 @@ async def test_a_password_that_is_wanted_is_named(tmp_path: Path) -> None:
         found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=server.url)))
     assert found["redis"]["status"] == "failed"
     assert "Authentication" in found["redis"]["detail"]
+    assert "TAILRACE_REDIS_URL=redis://:PASSWORD@" in found["redis"]["fix"]
 
 
 async def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     said = await say("doctor", cwd=tmp_path, environment=ours(rediss_url="x"))
     assert said.code == 1
     assert "TAILRACE_REDISS_URL" in by_check(said)["configuration"]["detail"]
+    assert by_check(said)["configuration"]["fix"] == "did you mean TAILRACE_REDIS_URL?"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "detail", "fix"),
+    [
+        ("\nretain = 5\nretian_s = 7\n", "failed", "tailrace.toml:3: retian_s is no setting", "did you mean retain_s?"),
+        ("# x\nretain_s = -1\n", "failed", "tailrace.toml:2: retain_s: ", "docs/settings.md"),
+        ('retain_s = "\n', "failed", "tailrace.toml is not TOML: ", "quotes"),
+        (
+            '[[providers]]\nname = "a"\nbase_ulr = "http://x"\n',
+            "failed",
+            "tailrace.toml:3: base_ulr is no",
+            "base_url?",
+        ),
+        ('[[providers]]\nname = "a"\nmodels = ["m"]\n', "failed", "tailrace.toml:1: base_url: Field required", ""),
+        ("prefix = 'x'\n", "warning", "TAILRACE_PREFIX overrules tailrace.toml:1", "unset TAILRACE_PREFIX"),
+        (
+            '[[providers]]\nname = "a"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["m"]\n' * 2,
+            "warning",
+            "2 providers are called a (tailrace.toml:1, tailrace.toml:5)",
+            "name one otherwise",
+        ),
+    ],
+)
+async def test_a_fault_in_the_file_is_named_with_its_line(
+    tmp_path: Path, text: str, status: str, detail: str, fix: str
+) -> None:
+    (tmp_path / "tailrace.toml").write_text(text)
+    said = await say("doctor", cwd=tmp_path, environment=ours(prefix="y", redis_url="redis://127.0.0.1:1/0"))
+    found = [line for line in said.lines if line["check"] == "configuration" and detail in line["detail"]]
+    assert [line["status"] for line in found] == [status], said.out
+    assert fix in found[0]["fix"]
+
+
+async def test_nobody_elses_redis_is_given_advice(tmp_path: Path, sick: RedisServer) -> None:
+    settings = Settings.model_construct(redis_url=sick.url, redis_timeout_s=5)
+    settings.model_fields_set.discard("redis_url")
+    found = await is_somebody_elses(settings)
+    assert found is not None
+    assert (found.status, found.fix) == ("skipped", "")
+    assert "left alone" in found.detail
+    async with contextlib.aclosing(open_client(sick.url)) as client:
+        await Library.read().load(client)
+        assert await is_somebody_elses(settings) is None, "it was used before"
+        await cast("Awaitable[str]", client.function_delete(Library.read().name))
 
 
 async def test_providers_are_asked(tmp_path: Path, healthy: RedisServer) -> None:
@@ -146,6 +213,36 @@ async def test_providers_are_asked(tmp_path: Path, healthy: RedisServer) -> None
     assert found["provider good"]["status"] == "ok"
     assert found["provider gone"]["status"] == "failed"
     assert "NO_SUCH_KEY is not set" in found["provider keyless"]["detail"]
+    assert found["provider keyless"]["fix"] == "tailrace.toml:9: export NO_SUCH_KEY=…"
+
+
+async def test_an_address_without_its_last_part_is_found(tmp_path: Path, healthy: RedisServer) -> None:
+    async with scripted_provider() as provider:
+        root = provider.base_url.removesuffix("/v1")
+        (tmp_path / "tailrace.toml").write_text(table("short", root) + table("lost", f"{provider.base_url}/x"))
+        found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url)))
+    assert found["provider short"]["status"] == "failed"
+    assert found["provider short"]["fix"] == f'tailrace.toml:1: base_url = "{provider.base_url}"'
+    assert found["provider lost"]["status"] == "failed"
+    assert "status 404" in found["provider lost"]["detail"]
+
+
+async def test_a_model_that_is_not_listed_is_probably_misspelt(tmp_path: Path, healthy: RedisServer) -> None:
+    async with scripted_provider() as provider:
+        base = f'[[providers]]\nname = "p"\nbase_url = "{provider.base_url}"\n'
+        (tmp_path / "tailrace.toml").write_text(f'{base}models = ["scirpted"]\n')
+        found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url)))
+    assert found["provider p"]["status"] == "warning"
+    assert found["provider p"]["fix"] == "tailrace.toml:1: did you mean scripted?"
+
+
+@pytest.mark.parametrize(("status", "expected"), [(401, "failed"), (403, "failed"), (404, "ok"), (503, "warning")])
+async def test_what_a_provider_says_is_told(tmp_path: Path, healthy: RedisServer, status: int, expected: str) -> None:
+    async with scripted_provider() as provider:
+        provider.models_status = status
+        (tmp_path / "tailrace.toml").write_text(table("p", provider.base_url))
+        found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url)))
+    assert found["provider p"]["status"] == expected, found
 
 
 async def test_no_provider_is_a_warning(tmp_path: Path, healthy: RedisServer) -> None:

@@ -13,6 +13,17 @@ from services.local.folder import Folder
 __all__ = ()
 
 
+async def test_what_runs_is_noted_as_long_as_it_runs(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / ".tailrace")
+    assert folder.noted() is None
+    assert not folder.path.exists(), "who only looks makes nothing"
+    await folder.acquire()
+    folder.note({"pid": 7, "edges": ["http://127.0.0.1:8000"]})
+    assert Folder(tmp_path / ".tailrace").noted() == {"pid": 7, "edges": ["http://127.0.0.1:8000"]}
+    folder.release()
+    assert folder.noted() is None
+
+
 async def test_the_second_owner_is_told_who_has_it(tmp_path: Path) -> None:
     first, second = Folder(tmp_path / ".tailrace"), Folder(tmp_path / ".tailrace")
     await first.acquire()

@@ -12,6 +12,7 @@ import typer
 from services.cli.main import app
 from services.console.exit_code import ExitCode
 from tests.cli.command import say
+from tests.support.service import ours
 
 __all__ = ()
 
@@ -26,7 +27,7 @@ SLOW_MODULES = ("aiohttp", "arq", "fastapi", "orjson", "prometheus_client", "pyd
 async def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     said = await say(command, "--help", cwd=tmp_path)
     assert said.code == 0
-    assert f"ByteSums: tailrace {command}" in said.out
+    assert f"Usage: tailrace {command}" in said.out
     if command != "version":
         assert "Example" in said.out
         assert said.out.count(f"tailrace {command}") >= 1
@@ -61,6 +62,14 @@ def test_help_imports_nothing_slow(tmp_path: Path) -> None:
         timeout=30,
     )
     assert json.loads(done.stderr) == []
+
+
+@pytest.mark.parametrize(("option", "words"), [("--version", "tailrace "), ("--show-completion", "_TAILRACE_COMPLETE")])
+async def test_options_of_the_command_itself(tmp_path: Path, option: str, words: str) -> None:
+    said = await say(option, cwd=tmp_path, environment=ours() | {"SHELL": "/bin/bash"})
+    assert said.code == 0, said.err
+    assert words in said.out
+    assert f"`{option}`" in DOCUMENT.read_text("utf-8")
 
 
 async def test_versions_are_told(tmp_path: Path) -> None:

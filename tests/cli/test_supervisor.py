@@ -74,6 +74,25 @@ async def test_stages_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None
     assert [child.pid for child in supervisor.children] == [None, None, None]
 
 
+async def test_a_quiet_child_is_heard_only_if_it_fails(tmp_path: Path) -> None:
+    heard = io.StringIO()
+    quiet = replace(program("quiet", tmp_path), is_quiet=True)
+    supervisor = Supervisor([[quiet], [program("other", tmp_path)]], Forwarder(heard, "text"))
+
+    async def end() -> None:
+        supervisor.end()
+
+    assert await supervisor.run(end) is ExitCode.OK
+    assert "other starts" in heard.getvalue()
+    assert "quiet starts" not in heard.getvalue()
+
+    broken = replace(program("quiet", tmp_path, "print('no room'); raise SystemExit(1)"), is_quiet=True)
+    (tmp_path / "quiet").unlink()
+    with pytest.raises(Failure, match="quiet did not start"):
+        await Supervisor([[broken]], Forwarder(heard, "text")).run(nothing)
+    assert "no room" in heard.getvalue()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_stops_everything(tmp_path: Path, number: signal.Signals) -> None:
     supervisor = Supervisor([[program("one", tmp_path), program("two", tmp_path)]], silent())

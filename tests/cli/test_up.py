@@ -1,5 +1,6 @@
 """`tailrace up`, whole: real Redis, workers and edges as its children, a real question, Ctrl-C."""
 
+import asyncio
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from services.local.port import is_free
 from tests.cli.command import Command, Said, running, say
 from tests.conftest import missing
 from tests.support.provider import scripted_provider
+from tests.support.redis_server import ServerMissing, running_redis
 from tests.support.service import ours
 from tests.support.waiting import eventually
 
@@ -87,6 +89,65 @@ async def test_a_question_goes_the_whole_way_and_streams_survive_a_restart(tmp_p
     assert again.out == answer.out
 
 
+async def test_what_is_offered_is_what_the_provider_lists(tmp_path: Path) -> None:
+    async with scripted_provider(chunks=5) as provider:
+        (tmp_path / "tailrace.toml").write_text(table(provider.base_url, "scr*"))
+        port = two_free_ports()
+        async with running("up", "--port", str(port), "--edges", "1", cwd=tmp_path) as command:
+            await command.until('"ready"', within_s=START_S)
+            assert ready(command)["models"] == ["scripted"]
+            assert b'"process":"redis"' not in command.err, "what Redis says is no news unless it fails"
+            answer = await asked(command, tmp_path, "Hello?")
+            found = {line["check"]: line for line in (await say("doctor", cwd=tmp_path, environment=ours())).lines}
+            await stopped(command)
+    assert answer.code == 0, answer.err
+    assert f"http://127.0.0.1:{port}" in found["up"]["detail"]
+    assert found[f"edge http://127.0.0.1:{port}"]["status"] == "ok"
+    assert [(name, line["detail"]) for name, line in found.items() if line["status"] == "failed"] == []
+    assert found["eviction"]["status"] == "ok", "it looked at the Redis that up started"
+
+
+def table(base_url: str, model: str, more: str = "") -> str:
+    return f'[[providers]]\nname = "p"\nbase_url = "{base_url}"\nmodels = ["{model}"]\n{more}'
+
+
+async def test_a_key_that_is_missing_stops_it_before_anything_starts(tmp_path: Path) -> None:
+    keyless = table("https://models.example/v1", "gpt-*", 'api_key_env = "NO_SUCH_KEY"\n')
+    (tmp_path / "tailrace.toml").write_text(keyless)
+    said = await say("up", "--port", str(two_free_ports()), cwd=tmp_path, environment=ours())
+    assert said.code == 1
+    assert "its key is missing: NO_SUCH_KEY is not set" in said.err
+    assert "export NO_SUCH_KEY=" in said.err
+    assert not (tmp_path / ".tailrace" / "redis").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_stopped_while_it_looks_around_it_has_done_what_it_was_told(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        (tmp_path / "tailrace.toml").write_text(table(f"http://127.0.0.1:{mute.getsockname()[1]}/v1", "m"))
+        async with running("up", "--port", str(two_free_ports()), "--no-model", cwd=tmp_path) as command:
+            mute.settimeout(20)
+            connection, _ = await asyncio.to_thread(mute.accept)
+            with connection:
+                command.process.send_signal(number)
+                assert await command.end(within_s=4) == 0
+    assert b"Traceback" not in command.err
+
+
+async def test_a_redis_that_wants_a_password_is_no_silent_one(tmp_path: Path) -> None:
+    try:
+        server = running_redis("redis7", args=("--requirepass", "canary"))
+    except ServerMissing as reason:
+        missing(str(reason))
+    with server:
+        said = await say("up", "--port", str(two_free_ports()), cwd=tmp_path, environment=ours(redis_url=server.url))
+    assert said.code == 1
+    assert "refuses: Authentication required" in said.err
+    assert "redis://:PASSWORD@" in said.err
+
+
 async def test_a_given_redis_is_used_and_a_crash_is_repaired(redis_url: str, tmp_path: Path) -> None:
     environment = ours(redis_url=redis_url, prefix=f"test-up-{os.getpid()}")
     port = two_free_ports()
@@ -144,7 +205,8 @@ async def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path
         url = shown.partition("chat")[2].split()[0]
         answer = await say("ask", "Say hello.", "--max-tokens", "8", "--url", url, "-o", "text", cwd=tmp_path)
         await stopped(command)
-    assert "smollm2: built in and tiny, fluent but often wrong" in shown
+    assert "smollm2 (built in and tiny: fluent but often wrong)" in shown
+    assert "second edge" in shown
     assert "Ctrl-C" in shown
     assert answer.code == 0, answer.err
     assert answer.out.strip()

@@ -203,6 +203,9 @@ class Connection(asyncio.Protocol):
             await self.answer(404, "application/json", b'{"error":{"message":"no such path"}}')
 
     async def _complete(self, headers: dict[str, str], body: dict[str, Any]) -> None:
+        if "messages" not in body:
+            await self.answer(400, "application/json", b'{"error":{"message":"messages: required"}}')
+            return
         script = script_of(body["messages"]) or self._improvised(body)
         said = prefix_of(body["messages"])
         number = self.provider.requests[script.key]

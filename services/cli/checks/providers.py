@@ -1,41 +1,124 @@
-"""Are providers configured, and do they answer and take our keys?"""
+"""Are providers configured, do they answer where we will ask, do they take our keys, and which models do they list?"""
 
 import asyncio
+import difflib
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import aiohttp
 
 from services.cli.checks.finding import Finding, failed, ok, warning
-from services.worker.providers.http.session import new_session
-from services.worker.providers.openai.dialect import OpenAIProvider
-from shared.errors import ProviderAuth, ProviderError
+from services.cli.checks.model_list import ModelList, Reply, ask_for_models
+from services.cli.checks.places import Places
 from shared.settings.providers import ProviderSettings
 from shared.settings.settings import Settings
 
-__all__ = ("check_providers",)
+__all__ = ("ProviderAnswer", "ask_providers", "check_providers", "is_name")
+
+_MOST_NAMED: Final = 5
+_MOST_OFFERED: Final = 200
+# Listed beside models to talk to, but none of them.
+_NO_CHAT: Final = re.compile(
+    r"embed|tts|whisper|audio|realtime|transcribe|image|dall-e|moderation|rerank|sora|veo|imagen", re.IGNORECASE
+)
 
 
-async def check_providers(settings: Settings, environment: Mapping[str, str]) -> Sequence[Finding]:
-    """One finding a provider, in the order of the file."""
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What became of one provider: the finding, and the names it lists of the models it is to serve."""
+
+    settings: ProviderSettings
+    finding: Finding
+    models: Sequence[str] = ()
+
+    @property
+    def has_only_patterns(self) -> bool:
+        """Whether nobody could name a model of it: the file has patterns, and the provider lists nothing."""
+        return not self.models and not any(map(is_name, self.settings.models))
+
+
+def is_name(model: str) -> bool:
+    """Whether this is the name of a model rather than a pattern such as `gpt-*`."""
+    return not set("*?[").intersection(model)
+
+
+async def check_providers(settings: Settings, environment: Mapping[str, str], places: Places) -> Sequence[Finding]:
+    """One finding a provider, in the order of the file; what to do begins with its line."""
     if not settings.providers:
-        fix = (
-            "add [[providers]] to tailrace.toml (docs/cli.md has an example); `tailrace up` brings a small model along"
-        )
+        fix = "add [[providers]] to tailrace.toml (docs/cli.md has an example); `tailrace up` includes a small model"
         return [warning("providers", "none is configured: no question can be answered", fix)]
-    async with new_session() as session:
-        return await asyncio.gather(*(_check(provider, session, environment) for provider in settings.providers))
+    answers = await ask_providers(settings.providers, environment)
+    return [_placed(answer.finding, places.of(("providers", at))) for at, answer in enumerate(answers)]
 
 
-async def _check(settings: ProviderSettings, session: aiohttp.ClientSession, environment: Mapping[str, str]) -> Finding:
+def _placed(finding: Finding, place: str) -> Finding:
+    return replace(finding, fix=f"{place}: {finding.fix}") if place and finding.fix else finding
+
+
+async def ask_providers(
+    providers: Sequence[ProviderSettings], environment: Mapping[str, str]
+) -> Sequence[ProviderAnswer]:
+    """Ask each provider, all at once and each within its connect timeout."""
+    async with aiohttp.ClientSession() as session:
+        return await asyncio.gather(*(_ask(provider, session, environment) for provider in providers))
+
+
+async def _ask(
+    settings: ProviderSettings, session: aiohttp.ClientSession, environment: Mapping[str, str]
+) -> ProviderAnswer:
     name = f"provider {settings.name}"
     if settings.api_key_env and not settings.api_key(environment):
-        return failed(
-            name, f"its key is missing: {settings.api_key_env} is not set", f"export {settings.api_key_env}=…"
+        variable = settings.api_key_env
+        return ProviderAnswer(
+            settings, failed(name, f"its key is missing: {variable} is not set", f"export {variable}=…")
         )
-    try:
-        await OpenAIProvider(settings, session, environment=environment).probe()
-    except ProviderAuth as error:
-        return failed(name, error.message, f"is the key in {settings.api_key_env or 'api_key_env'} right?")
-    except ProviderError as error:
-        return failed(name, error.message, f"is {settings.base_url} right, and can this machine reach it?")
-    return ok(name, f"answers; serves {', '.join(settings.models)}")
+    listed = await ask_for_models(settings, session, environment)
+    if listed.reply is Reply.LISTED:
+        return ProviderAnswer(settings, _judge_names(name, settings, listed.names), _to_talk_to(settings, listed.names))
+    return ProviderAnswer(settings, _judge_reply(name, settings, listed))
+
+
+def _to_talk_to(settings: ProviderSettings, listed: Sequence[str]) -> Sequence[str]:
+    """What may be offered to a person: what the file names, and of what its patterns match all but other machinery."""
+    served = [model for model in listed if settings.serves(model)]
+    named = set(settings.models)
+    return [model for model in served if model in named or not _NO_CHAT.search(model)][:_MOST_OFFERED]
+
+
+def _judge_reply(name: str, settings: ProviderSettings, listed: ModelList) -> Finding:
+    base = settings.base_url
+    match listed.reply:
+        case Reply.REFUSED_KEY:
+            variable = settings.api_key_env
+            fix = f"is the key in {variable} right?" if variable else "name the variable with its key: api_key_env = …"
+            return failed(name, f"refuses the key ({listed.detail})", fix)
+        case Reply.ELSEWHERE:
+            return failed(name, f"nothing at {base}, but an API at {listed.detail}", f'base_url = "{listed.detail}"')
+        case Reply.NOTHING_THERE:
+            return failed(name, f"no API at {base} ({listed.detail})", "base_url goes up to and including /v1")
+        case Reply.NO_ANSWER:
+            return failed(name, f"no answer from {base} ({listed.detail})", "is base_url right, and is it reachable?")
+        case Reply.TROUBLED:
+            return warning(name, f"answers, but not now ({listed.detail})", "try again; its status page may say more")
+        case _:
+            return ok(name, f"answers; lists no models; serves {', '.join(settings.models)}")
+
+
+def _judge_names(name: str, settings: ProviderSettings, listed: Sequence[str]) -> Finding:
+    """A name that the provider does not list is probably misspelt; it may have aliases, so this is no failure."""
+    for model in settings.models:
+        if is_name(model) and listed and model not in listed:
+            close = difflib.get_close_matches(model, listed, n=1)
+            fix = f"did you mean {close[0]}?" if close else f"it lists {_some(listed)}"
+            return warning(name, f"answers, but does not list {model}", fix)
+    served = [model for model in listed if settings.serves(model)]
+    if listed and not served:
+        return warning(name, f"lists no model that matches {', '.join(settings.models)}", f"it lists {_some(listed)}")
+    return ok(name, f"answers; serves {_some(served) or ', '.join(settings.models)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

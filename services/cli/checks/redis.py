@@ -4,6 +4,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import AuthenticationError
+
 from services.cli.checks.finding import Finding, failed, ok, skipped, warning
 from services.local.stack import without_password
 from shared.errors import StoreError, StoreReadOnly
@@ -29,6 +31,7 @@ _SKEW_FAILURE_S: Final = 30.0
 _ASK_S: Final = 3.0
 # Of a limit of memory: from here on it is near.
 _NEAR_SHARE: Final = 0.85
+_PASSWORD_FIX: Final = "put it into the address: TAILRACE_REDIS_URL=redis://:PASSWORD@HOST:PORT/0"
 _NEED_REDIS: Final = ("redis version", "eviction", "persistence", "memory", "functions", "clock")
 _GRAVITY: Final = {"ok": 0, "skipped": 1, "warning": 2, "failed": 3}
 
@@ -81,7 +84,14 @@ def _mute(check: str, place: str, error: StoreError, fix: str) -> Finding:
     if isinstance(error, StoreReadOnly):
         fix = "name the master, or its Sentinels (redis+sentinel://…), or promote it: REPLICAOF NO ONE"
         return failed(check, f"a replica answers at {place}", fix)
+    if is_about_password(error):
+        return failed(check, f"Redis at {place} refuses the password: {error.message}", _PASSWORD_FIX)
     return failed(check, f"no answer from {place}: {error.message}", fix)
+
+
+def is_about_password(error: StoreError) -> bool:
+    """Whether Redis wants a password (NOAUTH) or another one (WRONGPASS)."""
+    return isinstance(error.__cause__, AuthenticationError)
 
 
 def version(info: Info) -> Finding:

@@ -191,9 +191,15 @@ async def statistics(request: Request, caller: CallerOf) -> Response:
 @router.get("/providers", response_model=ProviderList)
 async def providers(request: Request, caller: CallerOf) -> Response:
     """The configured providers and the models they serve; patterns such as `gpt-*` are shown as they are."""
+    settings = _settings(request)
     found = [
-        {"name": provider.name, "dialect": provider.dialect, "models": provider.models}
-        for provider in _settings(request).providers
+        {
+            "name": provider.name,
+            "dialect": provider.dialect,
+            "models": provider.models,
+            "offers": settings.offers_of(provider),
+        }
+        for provider in settings.providers
     ]
     return _json({"providers": found})
 

@@ -111,7 +111,8 @@ class StreamList(BaseModel):
 class ProviderState(BaseModel):
     name: str
     dialect: str
-    models: list[str]
+    models: list[str] = Field(description="What it serves; may be patterns such as `gpt-*`.")
+    offers: list[str] = Field(description="Names of models that it is the first to serve, as far as they are known.")
 
 
 class ProviderList(BaseModel):

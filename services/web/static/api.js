@@ -5,7 +5,9 @@ import { readFailure, unreachable } from './failure.js';
 
 /** @typedef {{role: 'user' | 'assistant', content: string}} ChatMessage */
 
-/** @typedef {{model: string, messages: ChatMessage[], metadata?: Record<string, string>}} StreamRequest */
+/** @typedef {{model: string, messages: ChatMessage[]}} StreamRequest */
+
+/** @typedef {{id: string, model: string, status: string, created_ms: number}} RunningStream */
 
 const DEADLINE_MS = 15_000;
 const TRIES = 3;
@@ -70,8 +72,23 @@ export function readStream(id) {
 export async function listModels() {
   const { providers = [] } = await call('GET', '/v1/providers');
   /** @type {string[]} */
-  const names = providers.flatMap((/** @type {{models?: string[]}} */ { models = [] }) => models);
+  const names = providers.flatMap((/** @type {{models?: string[], offers?: string[]}} */ { models = [], offers = models }) => offers);
   return [...new Set(names)].filter((name) => !/[*?[]/.test(name));
+}
+
+/**
+ * @param {number} limit
+ * @returns {Promise<RunningStream[]>} answers that are being written, or wait for it; newest first
+ */
+export async function listRunning(limit) {
+  const { streams = [] } = await call('GET', `/v1/streams?status=live&limit=${limit}`);
+  return streams;
+}
+
+/** @returns {Promise<number | null>} how many workers take questions; null: it is not known */
+export async function countWorkers() {
+  const { workers } = await call('GET', '/v1/stats');
+  return workers?.count ?? null;
 }
 
 /**

@@ -1,12 +1,15 @@
 // @ts-check
 import { ApiError, cancelStream, createStream, eventsUrl, listModels, readStream } from './api.js';
+import { forgetTurn, loadTurns, openStorage, pruneTurns, saveTurn } from './archive.js';
 import { backoffMs, followStream } from './client.js';
-import { loadTurns, messagesFor, newTurn, openStorage, saveTurns } from './conversation.js';
-import { ownFault, unknownStream } from './failure.js';
-import { applyEvent, applyState, isOver } from './message.js';
+import { messagesFor, newTurn } from './conversation.js';
+import { isWorthRetrying, ownFault, unknownStream } from './failure.js';
+import { addGap, applyEvent, applyState, isOver } from './message.js';
 import { Painter } from './painter.js';
+import { RunningList } from './running.js';
 import { View } from './view.js';
-import { announcement, statusWords } from './wording.js';
+import { announcement, handoverWords, statusWords } from './wording.js';
+import { WorkerWatch } from './workers.js';
 
 /** @typedef {import('./client.js').FollowState} FollowState */
 /** @typedef {import('./client.js').StreamEvent} StreamEvent */
@@ -14,7 +17,9 @@ import { announcement, statusWords } from './wording.js';
 
 const TICK_MS = 200;
 const MODELS_AGAIN_MS = 1_000;
-const METADATA_CHARS = 2_000;
+// How long the status line tells of another worker that took over.
+const HANDOVER_MS = 6_000;
+const DELETED = 'stream_deleted';
 const STREAM_ID = /^[0-9a-f]{32}$/;
 const MODEL_KEY = 'tailrace.model';
 
@@ -22,12 +27,15 @@ const MODEL_KEY = 'tailrace.model';
 export class Chat {
   #storage = openStorage();
   #painter = new Painter(() => this.#paint());
+  #running = new RunningList(this.#storage);
+  #workers = new WorkerWatch();
   #view = new View({
     onAsk: (prompt) => this.#ask(prompt),
     onStop: () => this.#stop(),
     onRetry: () => this.#retry(),
     onNew: () => this.#leave(),
     onModel: () => this.#storage?.setItem(MODEL_KEY, this.#view.model),
+    onResize: () => this.#painter.touch(),
   });
 
   /** @type {readonly Turn[]} */
@@ -36,11 +44,20 @@ export class Chat {
   #state = null;
   /** The one answer being started or followed. @type {AbortController | null} */
   #run = null;
+  /** The connection of that answer; let go while the stop is sent. @type {AbortController | null} */
+  #line = null;
+  /** The stop that is on its way. @type {Promise<void>} */
+  #stopSent = Promise.resolve();
+  /** The id of the last event of the answer being followed. */
+  #cursor = '';
+  #heardMs = 0;
+  #handover = { words: '', untilMs: 0 };
   #stopping = false;
   #notice = '';
   #nextAttemptMs = 0;
 
   start() {
+    pruneTurns(this.#storage, Date.now());
     setInterval(() => this.#tick(), TICK_MS);
     window.addEventListener('popstate', () => this.#openFromUrl());
     this.#offerModels();
@@ -63,7 +80,7 @@ export class Chat {
   #openFromUrl() {
     this.#hangUp();
     const stream = streamInUrl();
-    const kept = stream === '' ? [] : loadTurns(this.#storage, stream);
+    const kept = loadTurns(this.#storage, stream);
     this.#turns = stream === '' || kept.length > 0 ? kept : [newTurn('', { stream })];
     this.#state = null;
     this.#view.followEnd();
@@ -81,19 +98,20 @@ export class Chat {
     if (this.#isBusy) return;
     // A question the server never took is given up for the next one.
     const sent = this.#turns.filter(({ stream }) => stream !== '');
-    this.#turns = [...sent, newTurn(prompt, { model: this.#view.model, createdMs: Date.now() })];
+    const before = sent.at(-1)?.stream ?? '';
+    this.#turns = [...sent, newTurn(prompt, { model: this.#view.model, before, createdMs: Date.now() })];
     this.#begin((run) => this.#create(run));
   }
 
   #retry() {
     const last = this.#turns.at(-1);
     if (last === undefined || this.#isBusy) return;
-    const { prompt, stream, message } = last;
+    const { prompt, stream, message, before } = last;
     if (prompt === '') {
       this.#begin((run) => this.#reopen(run, stream));
       return;
     }
-    const next = newTurn(prompt, { model: this.#view.model, createdMs: Date.now() });
+    const next = newTurn(prompt, { model: this.#view.model, before, createdMs: Date.now() });
     // Perhaps the server did hear us: the same key cannot start a second answer.
     const key = stream === '' && message.model === next.message.model ? last.key : next.key;
     this.#turns = [...this.#turns.slice(0, -1), { ...next, key }];
@@ -108,11 +126,18 @@ export class Chat {
     if (stream !== '') await this.#cancel(stream); // else #create does it, as soon as it knows what to stop
   }
 
-  /** @param {string} stream */
+  /**
+   * Tell the server. Our own connection goes first: over HTTP/1.1 a browser opens six to a server, for all its tabs, and
+   * with six of them live a stop would wait behind the very answers that it is to end.
+   * @param {string} stream
+   */
   async #cancel(stream) {
     const run = this.#run;
+    this.#line?.abort();
+    const sent = cancelStream(stream);
+    this.#stopSent = sent.catch(() => {});
     try {
-      await cancelStream(stream);
+      await sent;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (run !== this.#run) return;
@@ -132,6 +157,8 @@ export class Chat {
   #hangUp() {
     this.#run?.abort();
     this.#run = null;
+    this.#workers.end();
+    this.#handover.untilMs = 0;
     this.#stopping = false;
     this.#notice = '';
   }
@@ -146,6 +173,9 @@ export class Chat {
     this.#run = run;
     this.#view.followEnd();
     this.#view.focusPrompt();
+    this.#cursor = '';
+    this.#heardMs = Date.now();
+    this.#workers.begin(this.#heardMs);
     this.#onState({ name: 'connecting' });
     try {
       await task(run);
@@ -162,9 +192,11 @@ export class Chat {
   /** @param {AbortController} run */
   async #create(run) {
     const turn = /** @type {Turn} */ (this.#turns.at(-1));
-    const { prompt, message, key } = turn;
-    const metadata = { prompt: Array.from(prompt).slice(0, METADATA_CHARS).join('') }; // cuts no character in two
-    const stream = await createStream({ model: message.model, messages: messagesFor(this.#turns), metadata }, key);
+    const { message, key } = turn;
+    // The question is in the messages alone, which the server deletes with the end of the answer.
+    const { messages, omitted } = messagesFor(this.#turns);
+    this.#change({ omitted });
+    const stream = await createStream({ model: message.model, messages }, key);
     if (run.signal.aborted) return;
     this.#change({ stream });
     this.#save();
@@ -180,9 +212,41 @@ export class Chat {
    */
   async #reopen(run, stream) {
     if (!STREAM_ID.test(stream)) throw new ApiError(unknownStream());
+    await this.#completeEarlier(run);
+    const last = /** @type {Turn} */ (this.#turns.at(-1));
+    if (isOver(last.message)) return this.#confirm(run, stream);
     const described = this.#describe(run, stream);
     await this.#follow(run, stream);
     await described;
+  }
+
+  /**
+   * Earlier answers that this browser did not see to their end: the server may have them still.
+   * @param {AbortController} run
+   */
+  async #completeEarlier(run) {
+    for (const { stream, message } of this.#turns.slice(0, -1)) {
+      if (isOver(message)) continue;
+      const state = await readStream(stream).catch(() => null);
+      if (run.signal.aborted) return;
+      const whole = state === null ? addGap(message, 'no_longer_kept') : applyState(message, state);
+      this.#turns = this.#turns.map((turn) => (turn.stream === stream ? { ...turn, message: whole } : turn));
+    }
+    this.#painter.touch();
+  }
+
+  /**
+   * This browser has the whole answer: all that can have happened to it is that somebody deleted it.
+   * @param {AbortController} run
+   * @param {string} stream
+   */
+  async #confirm(run, stream) {
+    this.#onState({ name: 'ended' });
+    try {
+      await readStream(stream);
+    } catch (error) {
+      if (!run.signal.aborted && error instanceof ApiError && error.failure.code === DELETED) throw error;
+    }
   }
 
   /**
@@ -203,13 +267,22 @@ export class Chat {
    * @param {string} stream
    */
   async #follow(run, stream) {
-    const end = await followStream(eventsUrl(stream), {
-      signal: run.signal,
-      onEvent: (event) => this.#onEvent(event),
-      onState: (state) => this.#onState(state),
-    });
-    if (run.signal.aborted || end.name !== 'ended') return;
-    await this.#settle(run, stream);
+    for (;;) {
+      const line = new AbortController();
+      this.#line = line;
+      run.signal.addEventListener('abort', () => line.abort(), { once: true });
+      const end = await followStream(eventsUrl(stream), {
+        signal: line.signal,
+        lastEventId: this.#cursor,
+        onEvent: (event, id) => this.#onEvent(event, id),
+        onState: (state) => this.#onState(state),
+      });
+      if (run.signal.aborted) return;
+      if (end.name === 'ended') return this.#settle(run, stream);
+      if (!line.signal.aborted) return;
+      await this.#stopSent; // let go for a stop: afterwards there is an end to hear of
+      if (run.signal.aborted) return;
+    }
   }
 
   /**
@@ -227,10 +300,18 @@ export class Chat {
     this.#save();
   }
 
-  /** @param {StreamEvent} event */
-  #onEvent(event) {
+  /**
+   * @param {StreamEvent} event
+   * @param {string} [id]
+   */
+  #onEvent(event, id) {
     const last = /** @type {Turn} */ (this.#turns.at(-1));
-    const message = applyEvent(last.message, event);
+    const message = applyEvent(last.message, event, id);
+    this.#cursor = id ?? this.#cursor;
+    this.#heardMs = Date.now();
+    if (event.type !== 'start') this.#workers.end();
+    const words = handoverWords(last.message, message, event);
+    if (words !== '') this.#handover = { words, untilMs: this.#heardMs + HANDOVER_MS };
     const times = { ...last.times };
     if (event.type === 'start' && times.created === 0) times.created = Number(event.created_ms ?? 0);
     if (message.parts.length > 0 && times.first === 0) times.first = Date.now();
@@ -238,12 +319,25 @@ export class Chat {
     this.#change({ message, times });
   }
 
+  /**
+   * Somebody deleted it: neither question nor answer stays in this browser.
+   * @param {Turn} turn
+   */
+  #forget({ stream, before }) {
+    forgetTurn(this.#storage, stream);
+    this.#turns = [...this.#turns.slice(0, -1), newTurn('', { stream, before })];
+  }
+
   /** @param {FollowState} state */
   #onState(state) {
     const last = this.#turns.at(-1);
     // What this tab keeps is whole, even if the server has forgotten it.
-    const isKept = state.name === 'failed' && last !== undefined && isOver(last.message);
+    const isDeleted = state.name === 'failed' && state.error.code === DELETED;
+    if (isDeleted && last !== undefined) this.#forget(last);
+    const isKept = state.name === 'failed' && !isDeleted && last !== undefined && isOver(last.message);
     this.#state = isKept ? { name: 'ended' } : state;
+    if (state.name === 'live') this.#heardMs = Date.now();
+    if (state.name === 'failed' && last?.stream === '' && !isWorthRetrying(state.error)) this.#view.giveBack(last.prompt);
     this.#notice = '';
     this.#nextAttemptMs = state.name === 'reconnecting' ? Date.now() + state.in_ms : 0;
     this.#painter.touch();
@@ -257,7 +351,7 @@ export class Chat {
   }
 
   #save() {
-    saveTurns(this.#turns, this.#storage);
+    saveTurn(this.#storage, /** @type {Turn} */ (this.#turns.at(-1)), Date.now());
   }
 
   /** @param {string} notice  shown in place of the connection's state until something happens */
@@ -268,7 +362,11 @@ export class Chat {
 
   /** Time goes on in the figures and in the countdown. */
   #tick() {
+    const nowMs = Date.now();
     if (this.#run !== null) this.#painter.touch();
+    this.#workers.tick(nowMs);
+    if (this.#turns.length === 0) this.#running.tick(nowMs);
+    else this.#running.hide();
   }
 
   #paint() {
@@ -276,12 +374,18 @@ export class Chat {
     const turns = this.#turns;
     const last = turns.at(-1) ?? null;
     const nowMs = Date.now();
-    const now = { stopping: this.#stopping, leftMs: this.#nextAttemptMs - nowMs };
+    const now = {
+      stopping: this.#stopping,
+      leftMs: this.#nextAttemptMs - nowMs,
+      quietMs: nowMs - this.#heardMs,
+      nobodyThere: this.#workers.isNobodyThere,
+      handover: nowMs < this.#handover.untilMs ? this.#handover.words : '',
+    };
     document.title = titleOf(turns);
     this.#view.show({
       state: state?.name ?? 'idle',
       status: this.#notice || statusWords(state, last, now),
-      announcement: this.#notice || announcement(state, last?.message ?? null),
+      announcement: this.#notice || announcement(state, last?.message ?? null, now),
       busy: this.#isBusy,
       stopping: this.#stopping,
       turns,

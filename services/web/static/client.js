@@ -1,4 +1,5 @@
 // @ts-check
+import { Attention } from './attention.js';
 import { gaveUp, isTransient, readFailure } from './failure.js';
 import { Line } from './line.js';
 import { SseParser } from './sse.js';
@@ -14,19 +15,21 @@ import { SseParser } from './sse.js';
  * @typedef {{name: 'connecting'}
  *   | {name: 'live'}
  *   | {name: 'reconnecting', attempt: number, in_ms: number, reason: string}
+ *   | {name: 'resting'}
  *   | {name: 'ended'}
  *   | {name: 'failed', error: Failure}} FollowState
  */
 
 /**
  * `capMs` bounds the backoff, `stallMs` the silence on a connection, `quietMs` the silence forgiven when the machine
- * wakes up (the server beats every 10 s), `serverCapMs` what a server may ask for, `maxAttempts` the attempts in a row
- * that bring no event.
+ * wakes up (the server beats every 10 s), `restMs` how long a hidden tab keeps its connection, `serverCapMs` what a
+ * server may ask for, `maxAttempts` the attempts in a row that bring no event.
  * @typedef {object} FollowLimits
  * @property {number} baseMs
  * @property {number} capMs
  * @property {number} stallMs
  * @property {number} quietMs
+ * @property {number} restMs
  * @property {number} serverCapMs
  * @property {number} maxAttempts
  */
@@ -54,6 +57,7 @@ export const LIMITS = Object.freeze({
   capMs: 8_000,
   stallMs: 25_000,
   quietMs: 12_000,
+  restMs: 10_000,
   serverCapMs: 60_000,
   maxAttempts: Infinity,
 });
@@ -95,8 +99,7 @@ class Follower {
   #retryMs = 0;
   /** @type {FollowState} */
   #state = { name: 'connecting' };
-  // What `online` and `visibilitychange` do at this moment: end a pause, or look whether the connection is dead.
-  #wake = () => {};
+  #attention;
 
   /**
    * @param {string | URL} url
@@ -107,19 +110,20 @@ class Follower {
     this.#options = options;
     this.#limits = { ...LIMITS, ...options.limits };
     this.#lastEventId = options.lastEventId ?? '';
+    this.#attention = new Attention(this.#limits.restMs);
   }
 
   /** @returns {Promise<FollowState>} */
   async run() {
-    const unlisten = listenForWake(() => this.#wake());
     try {
       this.#tell({ name: 'connecting' });
       while (!this.#aborted && this.#state.name !== 'ended' && this.#state.name !== 'failed') {
-        await this.#react(await this.#connect());
+        if (this.#attention.isResting) await this.#rest();
+        else await this.#react(await this.#connect());
       }
       return this.#state;
     } finally {
-      unlisten();
+      this.#attention.close();
     }
   }
 
@@ -139,6 +143,7 @@ class Follower {
     if (this.#aborted) return;
     if (outcome.kind === 'ended') return this.#tell({ name: 'ended' });
     if (outcome.kind === 'failed') return this.#tell({ name: 'failed', error: outcome.error });
+    if (this.#attention.isResting) return;
     this.#attempt += 1;
     if (this.#attempt > this.#limits.maxAttempts) return this.#tell({ name: 'failed', error: gaveUp(outcome.reason) });
     const { reason } = outcome;
@@ -148,23 +153,33 @@ class Follower {
     this.#tell({ name: 'reconnecting', attempt: this.#attempt, in_ms: 0, reason });
   }
 
+  /** Wait without a connection until the reader comes back. */
+  async #rest() {
+    this.#tell({ name: 'resting' });
+    await this.#untilWoken();
+    this.#tell({ name: 'connecting' });
+  }
+
   /**
    * Wait, but not when the network or the reader comes back.
    * @param {number} waitMs
    */
   async #pause(waitMs) {
+    const waiting = this.#untilWoken();
+    const timer = setTimeout(this.#attention.onWake, waitMs);
+    await waiting;
+    clearTimeout(timer);
+  }
+
+  async #untilWoken() {
     const { signal } = this.#options;
-    if (this.#aborted) return; // by who was just told of the pause
+    if (this.#aborted) return; // by who was just told of the wait
     await new Promise((resolve) => {
-      const timer = setTimeout(resolve, waitMs);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve(undefined);
-      };
-      signal?.addEventListener('abort', this.#wake, { once: true });
+      this.#attention.onWake = () => resolve(undefined);
+      signal?.addEventListener('abort', this.#attention.onWake, { once: true });
     });
-    signal?.removeEventListener('abort', this.#wake);
-    this.#wake = () => {};
+    signal?.removeEventListener('abort', this.#attention.onWake);
+    this.#attention.onWake = () => {};
   }
 
   /**
@@ -176,11 +191,12 @@ class Follower {
     const line = new Line(this.#limits);
     const hangUp = () => line.cut('closed');
     signal?.addEventListener('abort', hangUp, { once: true });
-    this.#wake = () => line.cutIfQuiet();
+    this.#attention.onWake = () => line.cutIfQuiet();
+    this.#attention.onRest = () => line.cut('resting');
     try {
       return await this.#converse(line);
     } finally {
-      this.#wake = () => {};
+      this.#attention.onWake = this.#attention.onRest = () => {};
       signal?.removeEventListener('abort', hangUp);
       line.cut('closed'); // also frees a response that was not read to its end
     }
@@ -276,22 +292,4 @@ function parseEvent(data) {
   } catch {
     return undefined;
   }
-}
-
-/**
- * Hear of the network or the reader coming back, where there is a window to hear it from.
- * @param {() => void} wake
- * @returns {() => void} stop listening
- */
-function listenForWake(wake) {
-  const document = globalThis.document;
-  const onVisible = () => {
-    if (document.visibilityState === 'visible') wake();
-  };
-  globalThis.addEventListener?.('online', wake);
-  document?.addEventListener('visibilitychange', onVisible);
-  return () => {
-    globalThis.removeEventListener?.('online', wake);
-    document?.removeEventListener('visibilitychange', onVisible);
-  };
 }

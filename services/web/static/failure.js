@@ -11,6 +11,8 @@
  * @property {number} [gone_ms]  since when it is gone
  */
 
+// The answer is gone for good, the question is not.
+const FADED = new Set(['stream_expired', 'stream_evicted', 'stream_deleted', 'stream_gone']);
 const TRANSIENT = new Set([408, 425, 429]);
 
 /**
@@ -61,6 +63,14 @@ export function gaveUp(reason) {
  */
 export function unknownStream() {
   return { status: 404, code: 'unknown_stream', message: 'There is no such stream.', retryable: false };
+}
+
+/**
+ * @param {Failure | import('./message.js').StreamError} failure
+ * @returns {boolean} whether the same question may be answered if it is asked again
+ */
+export function isWorthRetrying({ code, retryable }) {
+  return retryable || FADED.has(code);
 }
 
 /**

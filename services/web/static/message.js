@@ -19,6 +19,8 @@
  * @property {Status} status
  * @property {number} generation
  * @property {number} resets  how often the answer was taken back
+ * @property {number} takeovers  how often another worker went on where the one before had stopped
+ * @property {number} attempt  of the last event that had an id; 0: not known
  * @property {readonly Part[]} parts
  * @property {string} model
  * @property {string} provider
@@ -38,6 +40,8 @@ export function newMessage(model = '') {
     status: 'queued',
     generation: 0,
     resets: 0,
+    takeovers: 0,
+    attempt: 0,
     parts: [],
     model,
     provider: '',
@@ -69,11 +73,27 @@ const REDUCERS = {
  * What a message becomes by an event; pure. Unknown events change nothing.
  * @param {Message} message
  * @param {StreamEvent} event
+ * @param {string} [id]  `attempt-offset.nonce`
  * @returns {Message}
  */
-export function applyEvent(message, event) {
+export function applyEvent(message, event, id) {
   const reduce = Object.hasOwn(REDUCERS, event.type) ? REDUCERS[event.type] : undefined;
-  return reduce === undefined ? message : reduce(message, event);
+  return noteAttempt(reduce === undefined ? message : reduce(message, event), event, id);
+}
+
+/**
+ * A higher attempt is another worker. What starts over is counted as that, not as a takeover.
+ * @param {Message} message
+ * @param {StreamEvent} event
+ * @param {string | undefined} id
+ * @returns {Message}
+ */
+function noteAttempt(message, event, id) {
+  const attempt = parseInt(id ?? '', 10) || 0;
+  if (event.type === 'reset') return message.attempt === 0 ? message : { ...message, attempt: 0 };
+  if (attempt <= message.attempt) return message;
+  const isNews = message.attempt > 0 && event.type !== 'error' && event.type !== 'cancelled';
+  return { ...message, attempt, takeovers: message.takeovers + (isNews ? 1 : 0) };
 }
 
 /**
@@ -100,6 +120,15 @@ export function applyState(message, state) {
  */
 export function isOver(message) {
   return message.status === 'done' || message.status === 'error' || message.status === 'cancelled';
+}
+
+/**
+ * @param {Message} message
+ * @param {string} reason
+ * @returns {Message} with a place that says what is missing, and nothing to come
+ */
+export function addGap(message, reason) {
+  return { ...addPart(message, { type: 'gap', reason }), status: 'done' };
 }
 
 /**

@@ -1,15 +1,16 @@
 // @ts-check
 import { AnswerView } from './answer.js';
 import { cloned, setText, within } from './elements.js';
+import { isWorthRetrying } from './failure.js';
 import { textOf } from './message.js';
-import { factsOf, failureWords } from './wording.js';
+import { factsOf, failureWords, lackWords } from './wording.js';
 
 /** @typedef {import('./conversation.js').Turn} Turn */
 /** @typedef {import('./failure.js').Failure} Failure */
 
 /**
  * `live`: the answer is being followed; `failure`: what is wrong with the way to it.
- * @typedef {{isLast: boolean, live: boolean, failure: Failure | null, nowMs: number}} How
+ * @typedef {{isFirst: boolean, isLast: boolean, live: boolean, failure: Failure | null, nowMs: number}} How
  */
 
 /** One question with its answer. */
@@ -17,6 +18,7 @@ export class TurnView {
   #turn;
   #settled = false;
   #article = cloned('turn-template');
+  #lack = within(this.#article, '.lack', HTMLElement);
   #question = within(this.#article, '.question', HTMLElement);
   #answer = within(this.#article, '.answer', HTMLElement);
   #figures = within(this.#article, '.figures', HTMLElement);
@@ -44,6 +46,11 @@ export class TurnView {
     return this.#turn.key;
   }
 
+  /** The page has another width. */
+  reflow() {
+    this.#parts.reflow(this.#turn.message);
+  }
+
   /**
    * @param {Turn} turn
    * @param {How} how
@@ -55,6 +62,9 @@ export class TurnView {
     this.#turn = turn;
     setText(this.#question, turn.prompt);
     this.#question.hidden = turn.prompt === '';
+    const lack = lackWords(turn, { isFirst: how.isFirst, isThere: how.failure === null && turn.message.status !== 'queued' });
+    setText(this.#lack, lack);
+    this.#lack.hidden = lack === '';
     this.#parts.show(turn.message);
     // Of an answer that never was there is nothing to count.
     setText(this.#figures, how.failure !== null && turn.message.parts.length === 0 ? '' : factsOf(turn, how.nowMs));
@@ -75,7 +85,9 @@ export class TurnView {
   #showTrouble({ isLast, live, failure }) {
     const error = failure ?? this.#turn.message.error;
     this.#trouble.hidden = error === null;
-    this.#retry.hidden = !isLast || live;
+    // Without the question there is nothing to ask again; the way to the answer may be tried again, though.
+    const canHelp = error !== null && isWorthRetrying(error) && (this.#turn.prompt !== '' || failure?.retryable === true);
+    this.#retry.hidden = !isLast || live || !canHelp;
     if (error !== null) setText(this.#words, failureWords(error));
   }
 

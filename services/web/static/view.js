@@ -13,10 +13,11 @@ import { TurnView } from './turn.js';
  * @property {() => void} onRetry
  * @property {() => void} onNew
  * @property {() => void} onModel
+ * @property {() => void} onResize
  */
 
 /**
- * What the page shows. `state` is one of idle, connecting, live, reconnecting, ended, failed.
+ * What the page shows. `state` is one of idle, connecting, live, reconnecting, resting, ended, failed.
  * @typedef {object} Scene
  * @property {string} state
  * @property {string} status
@@ -31,6 +32,7 @@ import { TurnView } from './turn.js';
 // Within this distance of the end the reader follows the text; above it he is reading something else.
 const FOLLOW_PX = 48;
 const MAX_PROMPT_PX = 200;
+const RESIZED_MS = 150;
 
 /** The page: shows scenes, reports what the reader does. Text only ever goes in as text nodes. */
 export class View {
@@ -39,6 +41,8 @@ export class View {
   /** @type {TurnView[]} */
   #turns = [];
   #following = true;
+  #widthPx = window.innerWidth;
+  #resizeTimer = 0;
 
   /** @param {Actions} actions */
   constructor(actions) {
@@ -67,9 +71,11 @@ export class View {
 
   /** @param {Scene} scene */
   show(scene) {
-    const { root, status, announcer, send, stop, welcome } = this.#dom;
+    const { root, title, status, announcer, send, stop, welcome } = this.#dom;
     root.dataset.state = scene.state;
     setText(status, scene.status);
+    status.title = scene.status; // it may be cut where there is no room
+    setText(title, scene.turns.at(-1)?.prompt || (scene.turns.length > 0 ? 'Conversation' : 'A completion that cannot be lost.'));
     setText(announcer, scene.announcement);
     welcome.hidden = scene.turns.length > 0;
     send.hidden = scene.busy;
@@ -82,6 +88,17 @@ export class View {
   /** Put the reader where he writes; not on a phone, where it would open the keyboard. */
   focusPrompt() {
     if (matchMedia('(pointer: fine)').matches) this.#dom.prompt.focus();
+  }
+
+  /**
+   * Let the reader have the words back that could not be sent, if he is not writing others.
+   * @param {string} prompt
+   */
+  giveBack(prompt) {
+    const field = this.#dom.prompt;
+    if (field.value !== '') return;
+    field.value = prompt;
+    fitHeight(field);
   }
 
   /** From now on the newest text is kept in sight. */
@@ -98,7 +115,8 @@ export class View {
     turns.forEach((turn, at) => {
       const isLast = at === turns.length - 1;
       this.#turns[at] ??= new TurnView(this.#dom.turns, turn, this.#actions.onRetry);
-      this.#turns[at].show(turn, { isLast, live: isLast && busy, failure: isLast ? failure : null, nowMs });
+      const how = { isFirst: at === 0, isLast, live: isLast && busy, failure: isLast ? failure : null, nowMs };
+      this.#turns[at].show(turn, how);
     });
   }
 
@@ -154,9 +172,20 @@ export class View {
       this.#scrollToEnd();
     });
     scroller.addEventListener('scroll', () => this.#onScroll(), { passive: true });
+    window.addEventListener('resize', () => {
+      clearTimeout(this.#resizeTimer);
+      this.#resizeTimer = window.setTimeout(() => this.#onResize(), RESIZED_MS);
+    });
     for (const example of examples) {
       example.addEventListener('click', () => this.#actions.onAsk(example.textContent ?? ''));
     }
+  }
+
+  #onResize() {
+    if (window.innerWidth === this.#widthPx) return; // a keyboard came or went
+    this.#widthPx = window.innerWidth;
+    for (const turn of this.#turns) turn.reflow();
+    this.#actions.onResize();
   }
 
   #onScroll() {
@@ -181,6 +210,7 @@ function fitHeight(prompt) {
 function findElements() {
   return {
     root: document.documentElement,
+    title: within(document, '#title', HTMLElement),
     home: within(document, '#home', HTMLAnchorElement),
     model: within(document, '#model', HTMLSelectElement),
     modelName: within(document, '#model-name', HTMLInputElement),

@@ -216,3 +216,66 @@ test('backoff is exponential with full jitter, a cap and a floor', () => {
   assert.equal(backoffMs(1, 1_500, LIMITS, () => 1), 1_500);
   assert.equal(backoffMs(1, 1e9, LIMITS, () => 0), LIMITS.serverCapMs);
 });
+
+/** A document whose tab can be hidden. */
+class Tab extends EventTarget {
+  visibilityState = 'visible';
+
+  /** @param {'visible' | 'hidden'} state */
+  become(state) {
+    this.visibilityState = state;
+    this.dispatchEvent(new Event('visibilitychange'));
+  }
+}
+
+test('a hidden tab lets go of its connection after a while, and goes on where it was', async () => {
+  const tab = new Tab();
+  globalThis.document = /** @type {any} */ (tab);
+  let isClosed = false;
+  try {
+    const { end, text, states, cursors } = await follow(
+      [
+        (response) => {
+          response.on('close', () => (isClosed = true));
+          response.writeHead(200, SSE).write(frame(1, { type: 'text', delta: 'a' }));
+          setTimeout(() => tab.become('hidden'), 20);
+        },
+        (response) => response.writeHead(200, SSE).end(frame(2, { type: 'text', delta: 'b' }) + frame(3, { type: 'done' })),
+      ],
+      {
+        limits: { ...FAST, restMs: 30 },
+        onState: (state) => {
+          if (state.name === 'resting') setTimeout(() => tab.become('visible'), 100);
+        },
+      },
+    );
+    assert.equal(end.name, 'ended');
+    assert.equal(text, 'ab');
+    assert.ok(isClosed);
+    assert.deepEqual(cursors, [undefined, ID(1)]);
+    assert.equal(states.length, 0);
+  } finally {
+    delete (/** @type {any} */ (globalThis).document);
+  }
+});
+
+test('a tab that is hidden for a moment keeps its connection', async () => {
+  const tab = new Tab();
+  globalThis.document = /** @type {any} */ (tab);
+  try {
+    const { cursors } = await follow(
+      [
+        (response) => {
+          response.writeHead(200, SSE).write(frame(1, { type: 'text', delta: 'a' }));
+          tab.become('hidden');
+          setTimeout(() => tab.become('visible'), 10);
+          setTimeout(() => response.end(frame(2, { type: 'done' })), 80);
+        },
+      ],
+      { limits: { ...FAST, restMs: 50 } },
+    );
+    assert.deepEqual(cursors, [undefined]);
+  } finally {
+    delete (/** @type {any} */ (globalThis).document);
+  }
+});

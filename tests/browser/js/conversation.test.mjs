@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { loadTurns, messagesFor, newTurn, saveTurns } from '../../../services/web/static/conversation.js';
+import { messagesFor, newTurn } from '../../../services/web/static/conversation.js';
 import { applyEvent } from '../../../services/web/static/message.js';
 
 /**
@@ -13,22 +13,11 @@ function answered(prompt, answer) {
   return { ...turn, message: applyEvent(turn.message, { type: 'text', delta: answer }) };
 }
 
-/** A storage with room for so many characters. @param {number} room */
-function storageOf(room) {
-  const kept = new Map();
-  return {
-    getItem: (/** @type {string} */ key) => kept.get(key) ?? null,
-    removeItem: (/** @type {string} */ key) => kept.delete(key),
-    setItem(/** @type {string} */ key, /** @type {string} */ value) {
-      if (value.length > room) throw new DOMException('full', 'QuotaExceededError');
-      kept.set(key, value);
-    },
-  };
-}
-
 test('a follow-up sends the turns that have an answer, in order, and its question last', () => {
   const turns = [answered('one', '1'), newTurn('unanswered'), answered('two', '2'), newTurn('three')];
-  assert.deepEqual(messagesFor(turns), [
+  const { messages, omitted } = messagesFor(turns);
+  assert.equal(omitted, 1);
+  assert.deepEqual(messages, [
     { role: 'user', content: 'one' },
     { role: 'assistant', content: '1' },
     { role: 'user', content: 'two' },
@@ -39,20 +28,7 @@ test('a follow-up sends the turns that have an answer, in order, and its questio
 
 test('a long conversation sends its newest part', () => {
   const turns = [answered('old', 'x'.repeat(20_000)), answered('new', 'y'.repeat(20_000)), newTurn('now')];
-  assert.deepEqual(messagesFor(turns).map(({ content }) => content.slice(0, 3)), ['new', 'yyy', 'now']);
-});
-
-test('a tab finds its conversation again by the last stream only', () => {
-  const storage = storageOf(1_000_000);
-  const turns = [answered('one', '1'), answered('two', '2')];
-  saveTurns(turns, storage);
-  assert.deepEqual(loadTurns(storage, 'two'), turns);
-  assert.deepEqual(loadTurns(storage, 'one'), []);
-  assert.deepEqual(loadTurns(null, 'two'), []);
-});
-
-test('a full storage keeps the newest turns', () => {
-  const storage = storageOf(2_000);
-  saveTurns([answered('one', 'x'.repeat(3_000)), answered('two', '2')], storage);
-  assert.deepEqual(loadTurns(storage, 'two').map(({ prompt }) => prompt), ['two']);
+  const { messages, omitted } = messagesFor(turns);
+  assert.deepEqual(messages.map(({ content }) => content.slice(0, 3)), ['new', 'yyy', 'now']);
+  assert.equal(omitted, 1);
 });

@@ -68,3 +68,15 @@ test('the state of a stream stands for its events', () => {
   assert.equal(textOf(message), 'whole');
   assert.equal(isOver(message), true);
 });
+
+test('another worker that goes on, and one that starts over, are told apart', () => {
+  const text = { type: 'text', delta: 'x' };
+  const one = applyEvent(newMessage(), text, '1-1.00000000');
+  const goneOn = applyEvent(applyEvent(one, text, '2-2.11111111'), text, '2-3.11111111');
+  assert.deepEqual([goneOn.takeovers, goneOn.resets], [1, 0]);
+  const reset = applyEvent(goneOn, { type: 'reset', reason: 'new_attempt', parts: [] });
+  const startedOver = applyEvent(reset, text, '3-1.22222222');
+  assert.deepEqual([startedOver.takeovers, startedOver.resets], [1, 1]);
+  const late = applyEvent(newMessage(), text, '4-1.33333333');
+  assert.equal(late.takeovers, 0, 'who comes late has seen no takeover');
+});
