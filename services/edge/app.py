@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from services.edge.api import operations, problems, routes
+from services.edge.api.readiness import Readiness
 from services.edge.delivery.hub import Hub
 from services.edge.delivery.tail import Tail
 from services.edge.pages import chat as pages
@@ -53,6 +54,7 @@ def create_app(
     )
     app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
     app.state.hub, app.state.tail = hub, tail
+    app.state.readiness = Readiness(store, settings)
     app.state.streams = Streams(store, dispatcher, hub, settings)
     app.include_router(routes.router)
     app.include_router(operations.router)

@@ -6,7 +6,7 @@ the life of a worker. Exceptions (`StoreError`) are left for a store that cannot
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from shared.log.events import Event, LogEntry
 from shared.log.position import Position
@@ -34,7 +34,9 @@ from shared.store.state import (
     Tombstone,
 )
 
-__all__ = ("CancelListener", "Store", "Tailer")
+__all__ = ("CancelListener", "Role", "Store", "Tailer")
+
+Role = Literal["edge", "worker"]
 
 
 # Calls
@@ -180,6 +182,10 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None: ...
+
+    async def prove(self, role: Role) -> None:
+        """Return if the store would let a process of this role do all its work; else raise `StoreDenied`."""
+        ...
 
     def tailer(self) -> Tailer: ...
 

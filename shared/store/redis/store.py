@@ -21,7 +21,15 @@ from shared.store.redis.errors import is_missing_function, mapped, mapping
 from shared.store.redis.library import Library
 from shared.store.redis.pipe import Command
 from shared.store.redis.reads import Answer, LogRead, RedisReads
-from shared.store.redis.topology import Pipe, is_cluster, pipe_for_single_calls, pipe_to, tailer_of
+from shared.store.redis.access.rights import denial_in, proof_words
+from shared.store.redis.topology import (
+    Pipe,
+    is_cluster,
+    one_id_for_each_node,
+    pipe_for_single_calls,
+    pipe_to,
+    tailer_of,
+)
 from shared.store.replies import (
     AppendReply,
     BeatReply,
@@ -35,7 +43,8 @@ from shared.store.replies import (
     Gone,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Server, Snapshot, Tombstone
-from shared.store.store import CancelListener, Tailer
+from shared.store.store import CancelListener, Role, Tailer
+from shared.store.version import Version
 
 __all__ = ("RedisStore",)
 
@@ -237,8 +246,9 @@ class RedisStore:
 
     async def server(self) -> Server:
         with mapping():
-            found = await self._client.info("memory")
-        return Server(int(found["used_memory"]), int(found["maxmemory"]), str(found["maxmemory_policy"]))
+            found = await self._client.info("memory", "server")  # type: ignore[arg-type]
+        memory = (int(found["used_memory"]), int(found["maxmemory"]), str(found["maxmemory_policy"]))
+        return Server(*memory, Version.of(found))
 
     async def secret(self) -> bytes:
         with mapping():
@@ -249,6 +259,13 @@ class RedisStore:
     async def ping(self) -> None:
         with mapping():
             await self._client.ping()
+
+    async def prove(self, role: Role) -> None:
+        """Writes nothing. Each node of a cluster has rights of its own, and is asked for itself."""
+        for stream_id in await one_id_for_each_node(self._client):
+            words = proof_words(role, self._keys, stream_id)
+            if (denial := denial_in(await self._call(stream_id, "prove", *words))) is not None:
+                raise denial
 
     async def load(self) -> None:
         """Load the functions now rather than at the first call; says early that Redis is older than 7."""
