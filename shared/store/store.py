@@ -177,8 +177,12 @@ class Store(Protocol):
 
     async def server(self) -> Server: ...
 
-    async def secret(self) -> bytes:
-        """The random key of idempotent ids, made once for all processes."""
+    async def secret(self, *, known: bytes | None = None) -> bytes:
+        """Return the random key of idempotent ids, made once for all processes.
+
+        `known` is what the caller was told before. A store that has lost its data takes it again from whoever comes
+        first; to whoever comes later it tells what it was given.
+        """
         ...
 
     async def ping(self) -> None: ...

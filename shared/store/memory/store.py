@@ -134,7 +134,7 @@ class MemoryStore:
     async def server(self) -> Server:
         return Server((await self.usage()).bytes, 0, "noeviction")
 
-    async def secret(self) -> bytes:
+    async def secret(self, *, known: bytes | None = None) -> bytes:
         return self.streams.secret()
 
     async def prove(self, role: Role) -> None:

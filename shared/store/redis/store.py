@@ -15,13 +15,13 @@ from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream
 from shared.store.listing import ListingCursor, matches
 from shared.store.meta_hash import meta_reply, tombstone_reply
 from shared.store.redis import replies
+from shared.store.redis.access.rights import denial_in, proof_words
 from shared.store.redis.append import AppendCommands, replies_of
 from shared.store.redis.cancels import RedisCancelListener
 from shared.store.redis.errors import is_missing_function, mapped, mapping
 from shared.store.redis.library import Library
 from shared.store.redis.pipe import Command
 from shared.store.redis.reads import Answer, LogRead, RedisReads
-from shared.store.redis.access.rights import denial_in, proof_words
 from shared.store.redis.topology import (
     Pipe,
     is_cluster,
@@ -250,11 +250,13 @@ class RedisStore:
         memory = (int(found["used_memory"]), int(found["maxmemory"]), str(found["maxmemory_policy"]))
         return Server(*memory, Version.of(found))
 
-    async def secret(self) -> bytes:
+    async def secret(self, *, known: bytes | None = None) -> bytes:
         with mapping():
-            await self._client.set(self._keys.secret, secrets.token_bytes(_SECRET_BYTES), nx=True)
-            value: bytes = await self._client.get(self._keys.secret)
-        return value
+            held: bytes | None = await self._client.get(self._keys.secret)
+            if held is None:
+                offered = known or secrets.token_bytes(_SECRET_BYTES)
+                held = await self._client.set(self._keys.secret, offered, nx=True, get=True) or offered
+        return held
 
     async def ping(self) -> None:
         with mapping():
