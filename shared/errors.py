@@ -26,6 +26,7 @@ __all__ = (
     "ProviderTruncated",
     "ProviderUnreachable",
     "StoreBusy",
+    "StoreDenied",
     "StoreError",
     "StoreFull",
     "StoreMisused",
@@ -169,8 +170,15 @@ class StoreFull(StoreError):
     text = "The stream store has no room."
 
 
+class StoreDenied(StoreError):
+    """A password or a right is missing (NOAUTH, WRONGPASS, NOPERM), until somebody mends that. Nothing was written."""
+
+    code = "store_denied"
+    text = "The stream store does not let this server do its work; its operator has to see to that."
+
+
 class StoreMisused(StoreError):
-    """A bug or a wrong configuration (NOAUTH, NOPERM, WRONGTYPE): repeating it cannot help."""
+    """A bug, or a key that holds something else (WRONGTYPE): repeating it cannot help."""
 
     code, status, retryable = "store_misused", 500, False
     text = "The stream store refused a command; see the server's log."

@@ -9,6 +9,7 @@ __all__ = ("Failure", "hint_for", "hint_of")
 _HINTS: Final = {
     "invalid_configuration": "`tailrace doctor` names its line; settings are TAILRACE_* variables or in tailrace.toml",
     "store_unavailable": "is Redis running, and is TAILRACE_REDIS_URL right? `tailrace doctor` looks closer",
+    "store_denied": "the user of Redis lacks a password or a right; docs/deploy.md has the list",
     "store_misused": "`tailrace doctor` says what Redis lacks",
     "unknown_model": "`curl http://127.0.0.1:8000/v1/providers` lists what is served; name it with --model",
     "unknown_stream": "a stream is kept for an hour after its end; ids are 32 hex digits",

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from services.edge.api import operations, problems, routes
+from services.edge.api.readiness import Readiness
 from services.edge.delivery.delivery import Delivery
 from services.edge.pages import chat as pages
 from services.edge.streams import Streams
@@ -50,6 +51,7 @@ def create_app(
     )
     app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
     app.state.delivery = delivery
+    app.state.readiness = Readiness(store, settings)
     app.state.streams = Streams(store, dispatcher, delivery, settings)
     app.include_router(routes.router)
     app.include_router(operations.router)

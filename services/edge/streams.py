@@ -230,10 +230,15 @@ class Streams:
     async def _id_for(self, caller: Caller, idempotency_key: str | None) -> str:
         if idempotency_key is None:
             return new_id(buckets=self._settings.buckets)
-        if self._secret is None:
-            configured = self._settings.secret
-            self._secret = configured.get_secret_value().encode() if configured else await self._store.secret()
-        return derived_id(self._secret, caller.tenant, idempotency_key, buckets=self._settings.buckets)
+        return derived_id(await self._agreed_secret(), caller.tenant, idempotency_key, buckets=self._settings.buckets)
+
+    async def _agreed_secret(self) -> bytes:
+        """The secret as all edges know it now. Redis may have lost it since, and have been given another one."""
+        configured = self._settings.secret
+        if configured is not None:
+            return configured.get_secret_value().encode()
+        self._secret = await self._store.secret(known=self._secret)
+        return self._secret
 
     async def _dispatch(self, stream_id: str) -> None:
         try:

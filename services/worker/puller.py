@@ -14,6 +14,7 @@ from shared.errors import StoreError
 from shared.queue.arq import JOB, bell_name, deserialize, queue_name, serialize
 from shared.settings.settings import Settings
 from shared.store.redis.errors import mapping
+from shared.store.store import Store
 
 __all__ = ("QueueWorker",)
 
@@ -62,8 +63,10 @@ logger = logging.getLogger(__name__)
 class Puller:
     """arq's worker under supervision: it dies of any Redis trouble in its poll loop, and is started again."""
 
-    def __init__(self, name: str, jobs: Jobs, queue: ArqRedis, settings: Settings) -> None:
+    def __init__(self, name: str, jobs: Jobs, queue: ArqRedis, store: Store, settings: Settings) -> None:
         self.name = name
+        self.store = store
+        self.may_pick = asyncio.Event()
         self._jobs = jobs
         self._queue = queue
         self._settings = settings
@@ -77,6 +80,7 @@ class Puller:
 
     async def _pick(self, group: asyncio.TaskGroup) -> NoReturn:
         backoff = Backoff(_RESTART_FIRST_S, _RESTART_MOST_S)
+        await self.may_pick.wait()
         while True:
             self._worker = worker = self._new_worker(group)
             try:

@@ -65,6 +65,7 @@ def meta_reply(stream_id: str, raw: Mapping[bytes, bytes]) -> Meta | None:
         metadata=_json(raw, b"metadata") or {},
         usages=_usages(raw),
         fences=fences,
+        excused=_number(raw, b"excused"),
     )
 
 

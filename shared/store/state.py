@@ -7,6 +7,7 @@ from typing import Any, Literal
 from shared.log.events import LogEntry
 from shared.log.lineage import Fence, Lineage
 from shared.log.tokens import AttemptUsage, settled
+from shared.store.version import Version
 
 __all__ = (
     "ByteSums",
@@ -66,6 +67,7 @@ class Meta:
     metadata: dict[str, Any] = field(repr=False)
     usages: Mapping[int, AttemptUsage] = field(repr=False)
     fences: tuple[Fence, ...] = field(repr=False)
+    excused: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -147,11 +149,12 @@ class Recount:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The memory of the store as a whole. `max_bytes` is 0 without a limit; `policy` is what happens at it."""
+    """The store as a whole. `max_bytes` is 0 without a limit; `policy` is what happens at it."""
 
     used_bytes: int
     max_bytes: int
     policy: str
+    version: Version | None = None
 
     @property
     def evicts(self) -> bool:

@@ -6,7 +6,7 @@ the life of a worker. Exceptions (`StoreError`) are left for a store that cannot
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from shared.log.events import Event, LogEntry
 from shared.log.position import Position
@@ -34,7 +34,18 @@ from shared.store.state import (
     Tombstone,
 )
 
-__all__ = ("CancelListener", "Store", "StoreMaintenance", "StreamReads", "StreamRequests", "StreamWrites", "Tailer")
+__all__ = (
+    "CancelListener",
+    "Role",
+    "Store",
+    "StoreMaintenance",
+    "StreamReads",
+    "StreamRequests",
+    "StreamWrites",
+    "Tailer",
+)
+
+Role = Literal["edge", "worker"]
 
 
 class Tailer(Protocol):
@@ -81,8 +92,12 @@ class StreamRequests(Protocol):
 
     async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing: ...
 
-    async def secret(self) -> bytes:
-        """The random key of idempotent ids, made once for all processes."""
+    async def secret(self, *, known: bytes | None = None) -> bytes:
+        """Return the random key of idempotent ids, made once for all processes.
+
+        `known` is what the caller was told before. A store that has lost its data takes it again from whoever comes
+        first; to whoever comes later it tells what it was given.
+        """
         ...
 
 
@@ -195,5 +210,9 @@ class Store(StreamRequests, StreamReads, StreamWrites, StoreMaintenance, Protoco
     """All of it. Every method raises `StoreError` if the store cannot answer; what was asked may then have happened."""
 
     async def ping(self) -> None: ...
+
+    async def prove(self, role: Role) -> None:
+        """Return if the store would let a process of this role do all its work; else raise `StoreDenied`."""
+        ...
 
     async def aclose(self) -> None: ...

@@ -147,6 +147,7 @@ class Metrics:
     store_errors: Counter
     claims: Counter
     compactions: Counter
+    compaction_failures: Counter
     evictions: Counter
     trimmed_units: Counter
     creates_refused: Counter
@@ -192,6 +193,9 @@ class Metrics:
             store_errors=counter("store_errors_total", "Refusals and failures of the store, by code.", "code"),
             claims=counter("claims_total", "Claims of streams, by the store's answer.", "answer"),
             compactions=counter("compactions_total", "Compactions this worker did, by state of the stream.", "of"),
+            compaction_failures=counter(
+                "compaction_failures_total", "Folds that the store refused, by state of the stream.", "of"
+            ),
             evictions=counter("evictions_total", "Finished streams this worker removed, and why.", "why"),
             trimmed_units=counter("trimmed_units_total", "Units that went because a stream passed its byte budget."),
             creates_refused=counter("creates_refused_total", "Streams this edge refused to create, by code.", "code"),

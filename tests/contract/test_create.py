@@ -3,6 +3,7 @@
 import time
 
 from shared.log.keys import derived_id
+from shared.store.redis.store import RedisStore
 from shared.store.replies import Created, Exists, Gone
 from shared.store.store import Store
 from tests.support.streams import RETENTION, TENANT, begin, create, end, new_stream, write
@@ -67,3 +68,16 @@ async def test_a_deleted_id_is_not_used_again(any_store: Store) -> None:
     await any_store.delete(stream_id, RETENTION)
     assert await any_store.create(new_stream(stream_id), RETENTION) == Gone()
     assert await any_store.meta(stream_id) is None
+
+
+async def test_a_lost_secret_is_agreed_upon_again(real_store: RedisStore) -> None:
+    """Who has known it puts it back; if somebody was faster, that one is everybody's."""
+    first = await real_store.secret()
+    assert await real_store.secret(known=b"somebody else's") == first
+    await real_store.client.delete(real_store.keys.secret)
+    assert await real_store.secret(known=first) == first
+    assert await real_store.secret() == first
+    await real_store.client.delete(real_store.keys.secret)
+    second = await real_store.secret()
+    assert second != first
+    assert await real_store.secret(known=first) == second

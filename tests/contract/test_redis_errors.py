@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
+from shared.errors import StoreBusy, StoreDenied, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
 from shared.log.position import START, Position
 from shared.store.calls import Append, Beat
 from shared.store.redis.client import open_client
@@ -326,7 +326,7 @@ async def test_noauth_and_wrongpass(redis_kind: ServerKind, stack: AsyncExitStac
             partial(store.create, new_stream(), RETENTION),
             partial(tailer.read, {NOBODY: START}, count=1, block_ms=1),
         ):
-            with pytest.raises(StoreMisused) as raised:
+            with pytest.raises(StoreDenied) as raised:
                 await cast("Any", call)()
             assert "s3cret" not in str(raised.value)
     await create(open_store(stack, f"redis://:s3cret@127.0.0.1:{server.port}/0"))
@@ -336,7 +336,7 @@ async def test_noperm(stack: AsyncExitStack, server: RedisServer) -> None:
     admin = open_store(stack, server.url)
     await command(admin, "ACL", "SETUSER", "reader", "on", ">pass", "~*", "+@read", "+@connection")
     store = open_store(stack, f"redis://reader:pass@127.0.0.1:{server.port}/0")
-    with pytest.raises(StoreMisused, match="permissions"):
+    with pytest.raises(StoreDenied, match="permission"):
         await create(store)
 
 

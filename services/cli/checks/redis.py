@@ -18,14 +18,15 @@ from shared.store.redis.errors import mapping
 from shared.store.redis.library import Library
 from shared.store.redis.store import RedisStore
 from shared.store.state import ByteSums, evicts
+from shared.store.version import Version
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 __all__ = ("check_queue", "check_redis", "eviction", "memory", "persistence", "skew", "strain", "version")
 
-_OLDEST_REDIS: Final = (7, 0)
-_OLDEST_VALKEY: Final = (7, 2)
+_NEWER: Final = "install Redis 7.0 or Valkey 7.2, or newer"
+_MENDED: Final = "install the newest of its line, or see that your distribution has mended them"
 _SKEW_WARNING_S: Final = 1.0
 _SKEW_FAILURE_S: Final = 30.0
 _ASK_S: Final = 3.0
@@ -95,14 +96,13 @@ def is_about_password(error: StoreError) -> bool:
 
 
 def version(info: Info) -> Finding:
-    """Functions came with Redis 7.0; Valkey names its own version and calls itself Redis 7.2 besides."""
-    is_valkey = info.get("server_name") == "valkey"
-    name, oldest = ("Valkey", _OLDEST_VALKEY) if is_valkey else ("Redis", _OLDEST_REDIS)
-    found = str(info.get("valkey_version" if is_valkey else "redis_version", "0"))
-    if _numbers(found) >= oldest:
-        return ok("redis version", f"{name} {found}")
-    least = ".".join(map(str, oldest))
-    return failed("redis version", f"{name} {found} is older than {least}", "install Redis 7.0 or Valkey 7.2, or newer")
+    """Functions came with Redis 7.0. Of a number with known holes only its packager knows whether they are mended."""
+    found = Version.of(info)
+    if not found.is_enough:
+        return failed("redis version", f"{found} is older than {found.oldest}", _NEWER)
+    if found.holes:
+        return warning("redis version", f"{found} has known holes: {'; '.join(found.holes)}", _MENDED)
+    return ok("redis version", str(found))
 
 
 def eviction(info: Info, *, is_allowed: bool) -> Finding:
@@ -218,10 +218,6 @@ async def _tried(ask: Callable[[], Awaitable[bool]]) -> bool:
         return await ask()
     except StoreError:
         return False
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
 
 
 def _mib(amount_bytes: float) -> str:

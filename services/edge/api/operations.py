@@ -1,18 +1,13 @@
 """Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
 
-import logging
-
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from services.edge.api.problems import problem
-from shared.errors import StoreError
 from shared.log.events import json_line
 
 __all__ = ("router",)
-
-logger = logging.getLogger(__name__)
 
 router = APIRouter()
 
@@ -31,14 +26,8 @@ async def readyz(request: Request) -> Response:
     state = request.app.state
     if state.streams.is_draining:
         return problem(503, "draining", "This edge is going away.", retryable=True)
-    try:
-        server = await state.store.server()
-    except StoreError as error:
-        return problem(503, error.code, error.text, retryable=True)
-    if server.evicts and not state.settings.allow_eviction:
-        # Refused at the start; but Redis may have been down then, or been told otherwise since.
-        logger.error("Redis evicts keys (maxmemory-policy %s); this edge takes no readers", server.policy)
-        return problem(503, "store_evicts", "The stream store may drop streams that are being read.", retryable=True)
+    if (obstacle := await state.readiness.obstacle()) is not None:
+        return problem(503, obstacle.code, obstacle.text, retryable=True)
     if not state.delivery.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
     return Response(json_line({"ready": True}), media_type="application/json")

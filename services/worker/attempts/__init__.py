@@ -1,3 +1,3 @@
-"""One attempt at a stream from claim to ending: providers are asked, failures judged, answers continued."""
+"""What becomes of a stream in a worker's hands: claims, attempts, failures and what follows them."""
 
 __all__ = ()

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.worker.attempts.continuation import Continuing, is_continuable
+from services.worker.attempts.patience import patiently
 from services.worker.attempts.pump import Answered, Broken, Outcome, Pump
 from services.worker.providers.provider import CompletionRequest, Provider
 from services.worker.writing.writer import Writer
 from shared.errors import LogLost, ProviderMalformed, TailraceError
 from shared.log.events import Event, cancelled, done, error, json_line
+from shared.log.message import Content
 from shared.log.tokens import AttemptUsage, noted, settled
 from shared.settings.settings import Settings
 from shared.store.message import read_kept
@@ -66,7 +68,7 @@ class Attempt:
         self.writer.note(noted(self._spent))
         continuing = None
         if self._claimed.keep:
-            kept = await read_kept(self._store, self.writer.id, self._claimed.keep)
+            kept = await patiently(self._kept, within_s=self._settings.store_stall_s)
             if not is_continuable(kept.parts()):
                 return Handover("not_continuable", LogLost())
             continuing = Continuing(kept.parts())
@@ -77,6 +79,9 @@ class Attempt:
         event, updates = self._ending(outcome)
         await self.end(event, updates)
         return None
+
+    async def _kept(self) -> Content:
+        return await read_kept(self._store, self.writer.id, self._claimed.keep)
 
     async def end(self, event: Event, updates: Updates) -> None:
         """Write the terminal event, after everything that is still on its way."""

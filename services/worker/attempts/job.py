@@ -4,17 +4,18 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from services.worker.attempts.attempt import Attempt, Handover, can_continue, failed
 from services.worker.attempts.continuation import is_continuable
+from services.worker.attempts.patience import Patience, patiently
 from services.worker.providers.provider import CompletionRequest, Provider
 from services.worker.writing.appender import Appender
 from services.worker.writing.cancels import Cancels
 from services.worker.writing.leases import LeaseRenewer
-from services.worker.writing.writer import Lost, StoreStalled, Writer
-from shared.errors import LogLost, StoreError, StoreFull, StreamTooLarge, WorkerCrashLoop, WorkerLost
+from services.worker.writing.writer import Lapsed, Lost, StoreStalled, Writer
+from shared.errors import LogLost, StoreError, StoreFull, StoreUnavailable, StreamTooLarge, WorkerCrashLoop, WorkerLost
 from shared.log.events import CANCELLED, Event
 from shared.log.position import NONCE_CHARS
 from shared.log.tokens import AttemptUsage
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # How long a handover may take when the process is already on its way out.
 _LAST_WORDS_S = 5.0
+# Why an attempt broke off, and the reason in the fence of the next: the lease could not be renewed in time.
+_STORE = "store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class _Plan:
     holder: str = ""
     first_provider: int = 0
     spent: Mapping[int, AttemptUsage] = field(default_factory=dict)
+    # Attempts that the store's troubles have cost, not the stream: they are not counted.
+    excused: int = 0
 
 
 class Jobs:
@@ -78,7 +83,7 @@ class Jobs:
         attempt: Attempt | None = None
         handover: Handover | None = None
         while plan is not None:
-            nonce, reply = await self._claim(stream_id, plan)
+            nonce, reply, plan = await self._claim(stream_id, plan)
             if not isinstance(reply, Claimed):
                 await self._not_claimed(stream_id, reply, plan, attempt, handover)
                 return
@@ -88,7 +93,7 @@ class Jobs:
 
     async def _takeover(self, stream_id: str) -> _Plan | None:
         """The plan for a stream whose worker is gone; None if there is nothing left to take over."""
-        meta = await self._store.meta(stream_id)
+        meta = await patiently(lambda: self._store.meta(stream_id), within_s=self._settings.store_stall_s)
         if meta is None or meta.is_over:
             return None
         spent = {**meta.usages, meta.attempt: unreported(meta)} if meta.attempt else {}
@@ -98,7 +103,8 @@ class Jobs:
         if meta.attempt and meta.interruption == "fail":
             await self._finish(stream_id, failed(WorkerLost(), spent)[0])
             return None
-        return _Plan(await self._mode(stream_id, meta.model, meta.interruption), "takeover", spent=spent)
+        mode = await self._mode(stream_id, meta.model, meta.interruption)
+        return _Plan(mode, "takeover", spent=spent, excused=meta.excused)
 
     async def _next_plan(self, claimed: Claimed, attempt: Attempt, handover: Handover, plan: _Plan) -> _Plan:
         """The plan for taking over from ourselves."""
@@ -109,17 +115,39 @@ class Jobs:
             holder=attempt.writer.nonce,
             first_provider=handover.next_provider,
             spent={**plan.spent, attempt.writer.attempt: attempt.writer.usage},
+            excused=plan.excused + (handover.reason == _STORE),
         )
 
     async def _mode(self, stream_id: str, model: str, interruption: str) -> Literal["continue", "restart"]:
         """Continue if the stream's policy, a provider and what has been said so far allow it."""
         if interruption == "restart" or not any(can_continue(provider) for provider in self._providers_of(model)):
             return "restart"
-        content = await read_content(self._store, stream_id)
+        stall_s = self._settings.store_stall_s
+        content = await patiently(lambda: read_content(self._store, stream_id), within_s=stall_s)
         return "continue" if is_continuable(content.parts()) else "restart"
 
-    async def _claim(self, stream_id: str, plan: _Plan) -> tuple[str, ClaimReply]:
-        nonce = secrets.token_hex(NONCE_CHARS // 2)
+    async def _claim(self, stream_id: str, plan: _Plan) -> tuple[str, ClaimReply, _Plan]:
+        """Claim, again if the store refuses or is silent. Answers also what was learnt about the plan on the way."""
+        patience, lost = Patience(self._settings.store_stall_s), set[str]()
+        while True:
+            nonce = secrets.token_hex(NONCE_CHARS // 2)
+            try:
+                if lost:
+                    plan = await self._after_lost_claims(stream_id, plan, lost)
+                return nonce, await self._claim_once(stream_id, nonce, plan), plan
+            except StoreError as refusal:
+                logger.warning("claim refused: %s", refusal, extra={"stream": stream_id})
+                lost.add(nonce)
+                await patience.pause(refusal)
+
+    async def _after_lost_claims(self, stream_id: str, plan: _Plan, lost: set[str]) -> _Plan:
+        """The plan after claims without an answer: one that was carried out is taken over from ourselves."""
+        meta = await self._store.meta(stream_id)
+        if meta is None or meta.nonce not in lost or meta.nonce == plan.holder:
+            return plan
+        return replace(plan, holder=meta.nonce, excused=plan.excused + 1)
+
+    async def _claim_once(self, stream_id: str, nonce: str, plan: _Plan) -> ClaimReply:
         claim = Claim(
             nonce=nonce,
             worker=self._name,
@@ -127,16 +155,18 @@ class Jobs:
             mode=plan.mode,
             reason=plan.reason,
             holder=plan.holder,
-            max_attempts=self._settings.max_attempts,
+            max_attempts=self._settings.max_attempts + plan.excused,
         )
         reply = await self._store.claim(stream_id, claim, self._settings.retention)
         self._metrics.claims.labels(answer=CLAIM_ANSWERS[type(reply)]).inc()
-        return nonce, reply
+        return reply
 
     def _attempt(self, stream_id: str, nonce: str, claimed: Claimed, plan: _Plan) -> Attempt:
         writer = self._appender.open(stream_id, attempt=claimed.attempt, nonce=nonce, tail=claimed.keep)
         if claimed.cancelling:
             writer.stop()
+        if plan.excused:
+            writer.note({"excused": plan.excused})
         return Attempt(
             claimed,
             writer,
@@ -156,6 +186,9 @@ class Jobs:
         self._cancels.add(writer)
         try:
             return await attempt.run()
+        except Lapsed:
+            # Nobody may have taken it: then it goes on here, as soon as the store can be asked.
+            return Handover(_STORE, StoreUnavailable())
         except Lost as lost:
             if isinstance(lost.reply, TailMismatch):
                 # The store lost more of the log than we can repair. Whoever continues has to fence first: we do.

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Final
 
+from services.worker.writing.fold_failures import FoldFailures
 from shared.errors import StoreError
 from shared.settings.settings import Settings
 from shared.store.accounting import TombstoneAccounting
@@ -59,6 +60,7 @@ class Budget:
         self._is_behind = False
         self._beyond_bytes = 0
         self._recount_at = 0.0
+        self._failures = FoldFailures(metrics, of="finished")
 
     async def run(self) -> None:
         """Two loops, because an eviction cannot wait for everything that is to be folded."""
@@ -186,9 +188,15 @@ class Budget:
                 Compact(each, "", self._settings.block_bytes, self._settings.max_stream_bytes) for each in stream_ids
             ]
             replies = await self._store.compact(calls)
-            pairs = zip(stream_ids, replies, strict=True)
+            pairs = list(zip(stream_ids, replies, strict=True))
+            for stream_id, reply in pairs:
+                if isinstance(reply, Exception):
+                    self._failures.note(stream_id, reply)
             stream_ids = [stream_id for stream_id, reply in pairs if isinstance(reply, Compacted) and reply.more]
-            self._metrics.compactions.labels(of="finished").inc(len(calls))
+            done = sum(isinstance(reply, Compacted) for reply in replies)
+            self._metrics.compactions.labels(of="finished").inc(done)
+            if done == len(calls):
+                self._failures.clear()
 
 
 def _first_of(victims: Sequence[EvictionCandidate], wanted_bytes: int) -> Sequence[EvictionCandidate]:

@@ -17,6 +17,8 @@ __all__ = ("Sweeper",)
 logger = logging.getLogger(__name__)
 
 _MOST = 500
+# What a worker needs to find the store again and to take its streams back.
+_REVIVAL_S = 1.5
 
 
 class Sweeper:
@@ -27,6 +29,7 @@ class Sweeper:
         self._dispatcher = dispatcher
         self._settings = settings
         self._broken: set[str] = set()
+        self._troubled_until = 0.0
 
     async def run(self) -> None:
         while True:
@@ -35,6 +38,8 @@ class Sweeper:
                 await self.sweep()
             except StoreError as error:
                 logger.warning("sweep failed: %s", error)
+                # Leases ran out because nobody could renew them. Who holds the streams comes first, with its next beat.
+                self._troubled_until = asyncio.get_running_loop().time() + self._settings.heartbeat_s + _REVIVAL_S
 
     async def sweep(self) -> int:
         """One look. Answers how many streams were dispatched again."""
@@ -50,7 +55,7 @@ class Sweeper:
         meta = await self._store.meta(stream_id)
         if meta is None:
             await self._store.forget(stream_id)
-        elif not meta.is_over:
+        elif not meta.is_over and not (meta.attempt and self._is_troubled()):
             # One round for each lease that ran out: sweepers that see the same one name the same job.
             round_ = f"{meta.attempt}.{meta.lease_ms}.{self._window()}"
             await self._dispatcher.redispatch(stream_id, round_=round_, takeover=meta.attempt > 0)
@@ -61,6 +66,9 @@ class Sweeper:
         if stream_id not in self._broken:
             self._broken.add(stream_id)
             logger.error("a stream cannot be looked after: %s", error.message, extra={"stream": stream_id})
+
+    def _is_troubled(self) -> bool:
+        return asyncio.get_running_loop().time() < self._troubled_until
 
     def _window(self) -> int:
         """A new job name every lease time, should the job of this round have been lost as well."""

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from services.worker.writing.fold_failures import FoldFailures
 from services.worker.writing.writer import Writer
 from shared.errors import StoreError, StoreFull, StreamTooLarge
 from shared.settings.settings import Settings
@@ -44,6 +45,7 @@ class Compactor:
         self._metrics = metrics
         self._wanted: dict[Writer, None] = {}
         self._wake = asyncio.Event()
+        self._failures = FoldFailures(metrics, of="live")
 
     def __repr__(self) -> str:
         return f"<Compactor wanted={len(self._wanted)}>"
@@ -98,17 +100,21 @@ class Compactor:
             )
             for writer in writers
         ]
+        replies: Sequence[CompactReply | Exception]
         try:
             replies = await self._store.compact(calls)
         except StoreError as error:
-            # Nothing depends on it: the next append asks again.
-            logger.warning("compaction failed: %s", error)
-            return []
+            # Nothing depends on it now: the next append asks again.
+            replies = [error] * len(writers)
         return [writer for writer, reply in zip(writers, replies, strict=True) if self._has_more(writer, reply)]
 
     def _has_more(self, writer: Writer, reply: CompactReply | Exception) -> bool:
+        if isinstance(reply, Exception):
+            self._failures.note(writer.id, reply)
+            return False
         if not isinstance(reply, Compacted):
             return False  # fenced, closed or gone: the writer hears that from its own append
+        self._failures.clear()
         self._metrics.compactions.labels(of="live").inc()
         # What cannot be folded yet, an unfinished tool call, is not looked at again until there is more.
         writer.unfoldable_bytes = 0 if reply.more else reply.unfolded

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.worker.writing.writer import Lost, Writer
+from services.worker.writing.writer import Lapsed, Lost, Writer
 from shared.errors import StoreError
 from shared.settings.settings import Settings
 from shared.store.calls import Beat
@@ -107,7 +107,7 @@ class LeaseRenewer:
                 self._tell(lambda: lease.writer.fail(Lost(reply)))
             case _ if time.monotonic() > lease.renewed_at + self._settings.lease_s - _MARGIN_S:
                 logger.warning("lease not renewed in time; the stream is given up", extra={"stream": lease.writer.id})
-                self._tell(lambda: lease.writer.fail(Lost(Fenced(lease.writer.attempt))))
+                self._tell(lambda: lease.writer.fail(Lapsed(Fenced(lease.writer.attempt))))
 
     def _tell(self, call: Callable[[], None]) -> None:
         assert self._loop is not None

@@ -15,7 +15,7 @@ from shared.log.events import ASIDE_KINDS, DELTA_KINDS, MAX_EVENT_BYTES, Event
 from shared.store.calls import Append
 from shared.store.replies import Appended, AppendReply, Closed, Fenced, Gone, TailMismatch
 
-__all__ = ("Lost", "StoreStalled", "Writer", "safe_after")
+__all__ = ("Lapsed", "Lost", "StoreStalled", "Writer", "safe_after")
 
 # Acknowledged events kept for repair, should a failover lose the end of the log.
 _RING_BYTES = 256 * 1024
@@ -27,6 +27,10 @@ class Lost(Exception):
     def __init__(self, reply: Fenced | Closed | Gone | TailMismatch) -> None:
         self.reply = reply
         super().__init__(reply)
+
+
+class Lapsed(Lost):
+    """The store was not heard of in time to renew the lease, so somebody else may have the stream by now, or nobody."""
 
 
 class StoreStalled(Exception):

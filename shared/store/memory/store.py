@@ -25,7 +25,7 @@ from shared.store.replies import (
     Gone,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Server, Snapshot, Tombstone
-from shared.store.store import CancelListener, Tailer
+from shared.store.store import CancelListener, Role, Tailer
 
 __all__ = ("Clock", "MemoryStore", "Moment", "Sleep")
 
@@ -134,8 +134,11 @@ class MemoryStore:
     async def server(self) -> Server:
         return Server((await self.usage()).bytes, 0, "noeviction")
 
-    async def secret(self) -> bytes:
+    async def secret(self, *, known: bytes | None = None) -> bytes:
         return self.streams.secret()
+
+    async def prove(self, role: Role) -> None:
+        """There is nobody who could take rights away."""
 
     async def ping(self) -> None:
         return None

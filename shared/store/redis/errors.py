@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 import redis.exceptions as rx
 
-from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
+from shared.errors import StoreBusy, StoreDenied, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
 
 __all__ = ("about_key", "is_missing_function", "is_wrong_type", "mapped", "mapping")
 
 _FULL = ("OOM", "MISCONF", "NOREPLICAS")
+_DENIED = ("NOAUTH", "NOPERM", "WRONGPASS")
+# A command inside a function: Redis 7.0, then newer ones and Valkey.
+_DENIED_IN_FUNCTION = ("The user executing the script can't", "ACL failure in script")
 _FAILING_OVER = ("READONLY", "UNBLOCKED")
 _BUSY = ("BUSY", "LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MOVED", "ASK")
 
@@ -23,7 +26,7 @@ def mapped(error: BaseException) -> StoreError:
     if isinstance(error, rx.ReadOnlyError):
         return StoreReadOnly(str(error))
     if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | rx.NoPermissionError):
-        return StoreMisused(str(error))
+        return StoreDenied(str(error))
     # redis-py strips the word from the errors it has classes for, so ask the class before the text.
     if isinstance(error, rx.BusyLoadingError | rx.TryAgainError | rx.ClusterDownError | rx.AskError):
         return StoreBusy(str(error))
@@ -41,6 +44,8 @@ def _failure(error: BaseException) -> str:
 
 def _by_word(text: str) -> StoreError:
     word = text.split(" ", 1)[0].rstrip(":")
+    if word in _DENIED or text.startswith(_DENIED_IN_FUNCTION):
+        return StoreDenied(text)
     if word in _FULL:
         return StoreFull(text)
     if word in _FAILING_OVER:

@@ -25,7 +25,7 @@ PREFIX: Final = "tailrace_"
 _ALLOW_OOM: Final = frozenset(
     {"cancel", "compact", "delete", "evict", "finish", "heartbeat", "recount", "release", "touch"}
 )
-_NO_WRITES: Final = frozenset({"read"})
+_NO_WRITES: Final = frozenset({"read", "prove"})
 FUNCTIONS: Final = (
     "create",
     "claim",
@@ -41,6 +41,7 @@ FUNCTIONS: Final = (
     "evict",
     "touch",
     "recount",
+    "prove",
 )
 
 
@@ -77,7 +78,7 @@ class Library:
 @cache
 def _compose() -> tuple[str, str]:
     lua = files(__package__) / "lua"
-    body = "\n".join((lua / f"{name}.lua").read_text("utf-8") for name in ("prelude", *FUNCTIONS))
+    body = "\n".join((lua / f"{name}.lua").read_text("utf-8") for name in ("keys", "rights", "prelude", *FUNCTIONS))
     library = PREFIX + hashlib.sha256(body.encode()).hexdigest()[:10]
     registrations = "\n".join(_registration(library, name) for name in FUNCTIONS)
     return library, f"#!lua name={library}\n{body}\n{registrations}\n"

@@ -18,6 +18,7 @@ from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream
 from shared.store.listing import IndexPlace, matches
 from shared.store.meta_hash import meta_reply, tombstone_reply
 from shared.store.redis import replies
+from shared.store.redis.access.rights import denial_in, proof_words
 from shared.store.redis.append import AppendCommands, replies_of
 from shared.store.redis.cancels import RedisCancelListener
 from shared.store.redis.client import open_client
@@ -25,7 +26,14 @@ from shared.store.redis.errors import about_key, is_missing_function, is_wrong_t
 from shared.store.redis.library import Library
 from shared.store.redis.pipe import Command
 from shared.store.redis.reads import Answer, LogRead, RedisReads
-from shared.store.redis.topology import Pipe, is_cluster, pipe_for_single_calls, pipe_to, tailer_of
+from shared.store.redis.topology import (
+    Pipe,
+    is_cluster,
+    one_id_for_each_node,
+    pipe_for_single_calls,
+    pipe_to,
+    tailer_of,
+)
 from shared.store.replies import (
     AppendReply,
     BeatReply,
@@ -39,7 +47,8 @@ from shared.store.replies import (
     Gone,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Server, Snapshot, Tombstone
-from shared.store.store import CancelListener, Tailer
+from shared.store.store import CancelListener, Role, Tailer
+from shared.store.version import Version
 
 __all__ = ("RedisStore", "open_store")
 
@@ -255,18 +264,28 @@ class RedisStore:
 
     async def server(self) -> Server:
         with mapping():
-            found = await self._client.info("memory")
-        return Server(int(found["used_memory"]), int(found["maxmemory"]), str(found["maxmemory_policy"]))
+            found = await self._client.info("memory", "server")  # type: ignore[arg-type]
+        memory = (int(found["used_memory"]), int(found["maxmemory"]), str(found["maxmemory_policy"]))
+        return Server(*memory, Version.of(found))
 
-    async def secret(self) -> bytes:
+    async def secret(self, *, known: bytes | None = None) -> bytes:
         with mapping():
-            await self._client.set(self._keys.secret, secrets.token_bytes(_SECRET_BYTES), nx=True)
-            value: bytes = await self._client.get(self._keys.secret)
-        return value
+            held: bytes | None = await self._client.get(self._keys.secret)
+            if held is None:
+                offered = known or secrets.token_bytes(_SECRET_BYTES)
+                held = await self._client.set(self._keys.secret, offered, nx=True, get=True) or offered
+        return held
 
     async def ping(self) -> None:
         with mapping():
             await self._client.ping()
+
+    async def prove(self, role: Role) -> None:
+        """Writes nothing. Each node of a cluster has rights of its own, and is asked for itself."""
+        for stream_id in await one_id_for_each_node(self._client):
+            words = proof_words(role, self._keys, stream_id)
+            if (denial := denial_in(await self._call(stream_id, "prove", *words))) is not None:
+                raise denial
 
     async def load(self) -> None:
         """Load the functions now rather than at the first call; says early that Redis is older than 7."""

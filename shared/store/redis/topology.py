@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
+from redis.crc import key_slot
 
-from shared.log.keys import Keyspace
+from shared.log.keys import ID_CHARS, Keyspace
 from shared.store.redis.cluster.client import PATIENCE_S, ClusterClient
 from shared.store.redis.cluster.pipe import ClusterPipe
+from shared.store.redis.cluster.slots import Address
 from shared.store.redis.cluster.tailer import ClusterTailer
 from shared.store.redis.pipe import Command, RedisPipe
 from shared.store.redis.tailer import RedisTailer
 from shared.store.store import Tailer
 
-__all__ = ("Pipe", "is_cluster", "pipe_for_single_calls", "pipe_to", "tailer_of")
+__all__ = ("Pipe", "is_cluster", "one_id_for_each_node", "pipe_for_single_calls", "pipe_to", "tailer_of")
 
 
 class Pipe(Protocol):
@@ -28,6 +30,18 @@ class Pipe(Protocol):
 
 def is_cluster(client: "Redis") -> bool:
     return isinstance(client, ClusterClient)
+
+
+async def one_id_for_each_node(client: "Redis") -> list[str]:
+    """Ids of streams that there need not be, so that each node which holds streams has one of them."""
+    if not isinstance(client, ClusterClient):
+        return ["0" * ID_CHARS]
+    owners = (await client.router.slots()).owners
+    found: dict[Address | None, str] = {}
+    for bucket in range(256):
+        name = f"{bucket:02x}"
+        found.setdefault(owners[key_slot(name.encode())], name.ljust(ID_CHARS, "0"))
+    return list(found.values())
 
 
 def pipe_to(client: "Redis") -> Pipe:

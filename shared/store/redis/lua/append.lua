@@ -42,6 +42,20 @@ local function safe_refusal(stream, meta, attempt, safe, offset, is_end)
   return redis.error_reply('ERR append: the safe offset is inside an event')
 end
 
+-- Whether an event stands in the log already: its append was refused what came after, and was sent again. An append does not
+-- prove its rights, which would cost it 7 %; only the first of a stream and the last do. So this is how it is mended.
+local function stands(stream, id, kind, value)
+  local entry = redis.call('XRANGE', stream, id, id)[1]
+  return entry and entry[2][1] == kind and entry[2][2] == value
+end
+
+-- What the sums are not told now they are told by the next heartbeat.
+local function update_sums_if_allowed(keys)
+  if not refusal_of('update_sums', keys) then
+    update_sums(keys)
+  end
+end
+
 local function append(keys, args)
   local call, format = redis.call, string.format
   local stream, meta, usage, first = keys[1], keys[2], keys[3], 4
@@ -83,12 +97,18 @@ local function append(keys, args)
     return redis.error_reply('ERR append: a terminal event needs all keys')
   end
   local refusal = safe ~= offset and safe_refusal(stream, meta, attempt, safe, offset, is_end)
+    or is_over and refusal_of('append', keys)
+    or start == 0 and refusal_of('first_append', { [STREAM] = stream, [META] = meta })
   if refusal then
     return refusal
   end
   for event = first, i - 1, 3 do
-    if not call('XADD', stream, 'NOMKSTREAM', args[event + 1], args[event], args[event + 2]) then
+    local added = redis.pcall('XADD', stream, 'NOMKSTREAM', args[event + 1], args[event], args[event + 2])
+    if not added then
       return { 'GONE' }
+    end
+    if type(added) == 'table' and not stands(stream, args[event + 1], args[event], args[event + 2]) then
+      return added
     end
   end
   local held_bytes, base_bytes = format('%d', bytes), held[5]
@@ -103,7 +123,7 @@ local function append(keys, args)
     local freed = close(keys, kind, now_ms(), tonumber(args[4]), tonumber(args[5]))
     held_bytes, base_bytes = digits(bytes - freed), digits(base_bytes - freed)
   elseif before % SUMS_STEP_BYTES + bytes - before >= SUMS_STEP_BYTES then
-    update_sums({ [META] = meta, [USAGE] = usage })
+    update_sums_if_allowed({ [META] = meta, [USAGE] = usage })
   end
   return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. held_bytes .. ' ' .. base_bytes
 end

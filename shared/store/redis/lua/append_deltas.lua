@@ -37,6 +37,10 @@ local function append_delta(keys, place, args, at)
     return redis.error_reply('ERR append: not a delta: ' .. kind .. ' of size ' .. size)
   end
   local start, before, added = tail + 0, held[4] + 0, ENTRY_OVERHEAD + size
+  local denial = start == 0 and refusal_of('first_append', { [STREAM] = stream, [META] = meta })
+  if denial then
+    return denial
+  end
   tail = format('%d', start + size)
   if not call('XADD', stream, 'NOMKSTREAM', held[3] .. '-' .. tail, kind, value) then
     return { 'GONE' }
@@ -47,7 +51,7 @@ local function append_delta(keys, place, args, at)
     call('HSETNX', meta, 'first_ms', digits(now_ms()))
   end
   if before % SUMS_STEP_BYTES + added >= SUMS_STEP_BYTES then
-    update_sums({ [META] = meta, [USAGE] = usage_of(meta, keys, #args / 2 + 1) })
+    update_sums_if_allowed({ [META] = meta, [USAGE] = usage_of(meta, keys, #args / 2 + 1) })
   elseif before % TOLD_BYTES + added < TOLD_BYTES and cancelling == '0' then
     return 1
   end
@@ -55,6 +59,10 @@ local function append_delta(keys, place, args, at)
 end
 
 local function append_deltas(keys, args)
+  -- Once a call, for all of them: who may not write meta must not leave an entry that meta does not know.
+  if not redis.acl_check_cmd('HSET', keys[2]) then
+    return redis.error_reply('NOPERM append_deltas needs HSET on ' .. keys[2])
+  end
   local answers = {}
   for each = 1, #args / 4 do
     -- What goes wrong with one stream, a key of another type say, is not the trouble of the others.

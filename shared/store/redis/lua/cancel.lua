@@ -14,6 +14,13 @@ local function cancel(keys, args)
   if args[1] ~= '' and args[1] ~= held[2] then
     return { 'STALE', held[2] }
   end
+  local refusal = refusal_of('cancel', keys)
+  if refusal then
+    return refusal
+  end
+  if not redis.acl_check_cmd('PUBLISH', args[5], '') then
+    return redis.error_reply('NOPERM cancel needs PUBLISH on ' .. args[5])
+  end
   local now = now_ms()
   if attempt > 0 and tonumber(held[4]) > now then
     redis.call('HSET', keys[META], 'cancel', '1', 'writer', '')

@@ -25,6 +25,10 @@ local function claim(keys, args)
   if attempt >= tonumber(args[8]) then
     return { 'EXHAUSTED', held[2] }
   end
+  local refusal = refusal_of('claim', keys)
+  if refusal then
+    return refusal
+  end
   local keep = args[4] == 'continue' and tonumber(held[5]) or 0
   local mine, deadline = digits(attempt + 1), digits(now + tonumber(args[3]))
   local freed = fence(keys, mine, keep, args[1], args[5], args[2], held[2])

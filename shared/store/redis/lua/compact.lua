@@ -3,7 +3,7 @@
 -- Answers  COMPACTED folded trimmed bytes unfolded more | FENCED attempt | CLOSED status tail | GONE
 -- Keeps: every offset that was readable stays readable, but for what is trimmed, and `trimmed` says so. A live log is
 -- folded up to its safe offset and keeps its newest entry, so that every tail hears of what it has missed.
--- Works under OOM, because it is what helps then: it trims first and writes after.
+-- Works under OOM, because it is what helps then: a stream that is near its budget is trimmed first and written after.
 
 -- Bounds of one call: what it may hold Redis up with, and what Lua can unpack.
 local FOLD_MOST, PARTS_MOST = 4000, 1000
@@ -189,13 +189,23 @@ local function fold_end(keys, attempt, bound)
   return offset_of(newest[1]) <= bound and '(' .. newest[1] or attempt .. '-' .. digits(bound)
 end
 
--- One block more. Answers the bytes by which the stream's blocks have grown.
-local function write_block(keys, id, start, joined)
-  for _, old in ipairs(joined.ids) do
-    redis.call('XDEL', keys[BLOCKS], old)
-  end
+local function add_block(keys, id, start, joined)
   local fields = { 'start', joined.start or start, unpack(joined.parts) }
   redis.call('XADD', keys[BLOCKS], id, unpack(fields))
+end
+
+-- What a new block holds, where it was before: in older blocks and in single entries.
+local function remove_folded(keys, covered, joined)
+  for _, old in ipairs(joined and joined.ids or {}) do
+    redis.call('XDEL', keys[BLOCKS], old)
+  end
+  if covered then
+    redis.call('XTRIM', keys[STREAM], 'MINID', '=', id_after(covered))
+  end
+end
+
+-- Answers the bytes by which the stream's blocks have grown.
+local function count_block(keys, joined)
   local grown = joined.bytes - joined.freed
   redis.call('HINCRBY', keys[USAGE], 'blocks', digits(grown))
   redis.call('HINCRBY', keys[USAGE], 'compactions', 1)
@@ -251,6 +261,10 @@ local function compact(keys, args)
     joined = join_blocks(keys[BLOCKS], fold, is_last, most_bytes)
   end
 
+  local refusal = refusal_of('compact', keys)
+  if refusal then
+    return refusal
+  end
   local function trim(bytes_then, kept)
     if bytes_then > room_bytes then
       local freed, gone = trim_blocks(keys, bytes_then - room_bytes, trimmed, kept)
@@ -260,11 +274,17 @@ local function compact(keys, args)
   if joined then
     trim(bytes - found.freed - joined.freed + joined.bytes, joined.first)
   end
-  if found.covered then
-    redis.call('XTRIM', keys[STREAM], 'MINID', '=', id_after(found.covered))
+  -- Written before it is removed, so that nothing can go wrong in between; but for a stream that has no room to be there twice.
+  local is_roomy = joined and bytes + joined.bytes <= room_bytes
+  if is_roomy then
+    add_block(keys, found.id, digits(folded), joined)
+  end
+  remove_folded(keys, found.covered, joined)
+  if joined and not is_roomy then
+    add_block(keys, found.id, digits(folded), joined)
   end
   if joined then
-    local grown = write_block(keys, found.id, digits(folded), joined)
+    local grown = count_block(keys, joined)
     bytes, base_bytes, folded = bytes - found.freed + grown, base_bytes + grown, offset_of(found.id)
   end
   trim(bytes)

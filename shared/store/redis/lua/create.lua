@@ -22,6 +22,10 @@ local function create(keys, args)
   if redis.call('EXISTS', keys[TOMBSTONE]) == 1 then
     return { 'GONE' }
   end
+  local refusal = refusal_of('create', keys)
+  if refusal then
+    return refusal
+  end
   local now, id = now_ms(), id_of(keys[META])
   local deadline, live_ms = now + tonumber(args[7]), tonumber(args[8])
   local request = request_bytes(#args[3])

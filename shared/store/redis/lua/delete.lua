@@ -23,6 +23,10 @@ local function delete(keys, args)
   if not held[1] then
     return { 'GONE' }
   end
+  local refusal = refusal_of('delete', keys)
+  if refusal then
+    return refusal
+  end
   local now = now_ms()
   remove(keys)
   redis.call('DEL', keys[TOMBSTONE])

@@ -12,6 +12,10 @@ local function evict(keys, args)
   if not OVER[held[1]] or args[1] == 'expired' and tonumber(held[4]) > now then
     return { 'LIVE' }
   end
+  local refusal = refusal_of('evict', keys)
+  if refusal then
+    return refusal
+  end
   remove(keys)
   redis.call('HINCRBY', keys[USAGE], args[1], 1)
   if args[2] == '0' then

@@ -17,6 +17,10 @@ local function finish(keys, args)
   if tonumber(held[4]) > now then
     return { 'HELD', held[4] }
   end
+  local refusal = refusal_of('finish', keys)
+  if refusal then
+    return refusal
+  end
   redis.call('HSET', keys[META], args[6], args[7])
   local ended = close_unowned(keys, attempt, tail, args[1], args[2], args[3], now, tonumber(args[4]), tonumber(args[5]))
   return { 'ENDED', digits(attempt + 1), digits(ended) }

@@ -17,6 +17,10 @@ local function heartbeat(keys, args)
   if OVER[held[2]] then
     return { 'CLOSED', held[2], held[4] }
   end
+  local refusal = refusal_of('heartbeat', keys)
+  if refusal then
+    return refusal
+  end
   local now = now_ms()
   local deadline, expires_ms = digits(now + tonumber(args[2])), now + tonumber(args[3])
   redis.call('HSET', keys[META], 'lease_ms', deadline, 'expires_ms', digits(expires_ms))

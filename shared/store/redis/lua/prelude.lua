@@ -1,8 +1,4 @@
--- Shared by every function of the library. Each function but `append` is given the same KEYS, all in one slot:
---   1 stream  2 blocks  3 meta  4 request  5 tombstone  6 leases  7 recent  8 usage  9 maintenance  10 created
--- Rules: everything is checked before the first write, because Lua does not roll back; the only clock is Redis'.
-
-local STREAM, BLOCKS, META, REQUEST, TOMBSTONE, LEASES, RECENT, USAGE, MAINTENANCE, CREATED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+-- Counting, expiring, fencing, ending: what several functions do.
 
 -- What an entry costs beyond its value, as measured with MEMORY USAGE on streams of small entries.
 local ENTRY_OVERHEAD = 16
@@ -191,6 +187,10 @@ end
 
 -- What is left of a stream that lost a key goes too: nobody can write it on, or read it whole, so nobody shall wait for it.
 local function drop(keys)
+  local refusal = refusal_of('drop', keys)
+  if refusal then
+    return refusal
+  end
   if redis.call('EXISTS', keys[META]) == 1 then
     remove(keys)
   else

@@ -19,6 +19,10 @@ local function recount(keys, args)
   if streams > tonumber(args[1]) then
     return { 'TOO_MANY', digits(streams) }
   end
+  local refusal = refusal_of('recount', keys)
+  if refusal then
+    return refusal
+  end
   local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
   local total, largest, by_tenant, created = 0, 0, {}, {}
   for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do

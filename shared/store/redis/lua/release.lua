@@ -12,6 +12,10 @@ local function release(keys, args)
   if OVER[held[2]] then
     return { 'CLOSED', held[2], held[4] }
   end
+  local refusal = refusal_of('release', keys)
+  if refusal then
+    return refusal
+  end
   redis.call('HSET', keys[META], 'lease_ms', '0')
   redis.call('ZADD', keys[LEASES], 'XX', '0', id_of(keys[META]))
   return { 'BEATING', held[5] or '0' }

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 import redis.exceptions as rx
 
-from shared.errors import StoreBusy, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
+from shared.errors import StoreBusy, StoreDenied, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
 from shared.store.redis.errors import is_missing_function, mapped, mapping
 
 __all__ = ()
@@ -41,9 +41,9 @@ CLUSTER = cast("Any", rx)
         (ConnectionResetError(104, "reset"), StoreUnavailable),
         (TimeoutError(), StoreUnavailable),
         (EOFError(), StoreUnavailable),
-        (rx.AuthenticationError("invalid username-password pair or user is disabled."), StoreMisused),
-        (rx.AuthorizationError("no"), StoreMisused),
-        (rx.NoPermissionError("User reader has no permissions to run the 'fcall' command"), StoreMisused),
+        (rx.AuthenticationError("invalid username-password pair or user is disabled."), StoreDenied),
+        (rx.AuthorizationError("no"), StoreDenied),
+        (rx.NoPermissionError("User reader has no permissions to run the 'fcall' command"), StoreDenied),
         (rx.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), StoreMisused),
         (rx.ResponseError("append: not an event"), StoreMisused),
         (rx.ResponseError("something that nobody has ever seen"), StoreMisused),

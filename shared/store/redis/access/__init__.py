@@ -1,0 +1,3 @@
+"""What Redis grants a process: its rights, and the proof that they suffice."""
+
+__all__ = ()
