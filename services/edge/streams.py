@@ -57,7 +57,7 @@ NOW = "now"
 # What a cursor was worth, as the metrics call it.
 RESUME_OUTCOMES: Final[Mapping[type[Step], ResumeOutcome]] = {
     Deliver: "resumed",
-    Renamed: "resumed",
+    Renamed: "renamed",
     UpToDate: "up_to_date",
     Reset: "reset",
     Gap: "gap",

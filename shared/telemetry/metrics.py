@@ -76,7 +76,7 @@ FINISH_ANSWERS: Final[Mapping[type[FinishReply], str]] = {
     Closed: "closed",
     Gone: "gone",
 }
-ResumeOutcome = Literal["resumed", "up_to_date", "reset", "gap", "gone"]
+ResumeOutcome = Literal["resumed", "renamed", "up_to_date", "reset", "gap", "gone"]
 
 
 def _codes(error: type[StoreError]) -> Iterator[str]:
@@ -94,6 +94,7 @@ LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "store_errors": tuple(_codes(StoreError)),
     "claims": tuple(CLAIM_ANSWERS.values()),
     "compactions": ("live", "finished"),
+    "compaction_failures": ("live", "finished"),
     "evictions": get_args(Eviction),
     "creates_refused": (MemoryPressure.code, StoreFull.code),
     "store_bytes": ("streams", "store"),

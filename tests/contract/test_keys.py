@@ -56,6 +56,7 @@ async def full_life(store: RedisStore) -> tuple[str, list[set[str]]]:
     seen.append(await fields_of(store, key))
     assert isinstance(await fold(store, stream_id, nonce=nonce(1)), Compacted)
     spent: dict[str, Any] = {"usage:1": "by=openai in=17 out=6 total=23", "error": "{}", "finish_reason": "stop"}
+    spent["excused"] = 1
     await append(store, stream_id, [events.done("stop")], tail=tail, **spent)
     seen.append(await fields_of(store, key))
     assert isinstance(await fold(store, stream_id, nonce=""), Compacted)

@@ -12,7 +12,7 @@ from typing import Self
 
 __all__ = ("Service", "ours")
 
-_START_S = 30.0
+_START_S = 60.0
 _STOP_S = 15.0
 
 
