@@ -2,7 +2,7 @@
 
 `redis://`, `rediss://` and `unix://` are redis-py's own forms. `redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]`
 asks the Sentinels for the master at each connect, so a failover needs nothing but a new connection. For a cluster see
-`cluster_url.py`.
+`address.py`.
 """
 
 from typing import Any, cast
