@@ -93,7 +93,7 @@ class _Asking:
     ) -> None:
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=settings.connect_timeout_s)
-        key = settings.api_key(environment)
+        key = (settings.api_key(environment) or "").strip()
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
     async def get(self, base_url: str) -> _Answer:
