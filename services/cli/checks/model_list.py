@@ -1,5 +1,6 @@
 """`GET /models` of a provider, asked by the very path that completions go to, so that a wrong one is found."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -147,5 +148,5 @@ def _name_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the name is unknown"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or "cannot connect"
+        return os.strerror(error.errno) if error.errno else "cannot connect"
     return type(error).__name__
