@@ -129,7 +129,7 @@ def _first_model(providers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _served(providers: Sequence[Mapping[str, Any]]) -> str:
-    patterns = [str(model) for provider in providers for model in provider.get("models", ())]
+    patterns = dict.fromkeys(str(model) for provider in providers for model in provider.get("models", ()))
     if not patterns:
         return "no provider is configured; `tailrace doctor` looks closer"
     return f"served is what matches {', '.join(patterns)}"

@@ -52,9 +52,9 @@ async def _prepare(options: Options, settings: Settings, folder: Folder, output:
     # The built-in model is not there yet: it is ours to start.
     others = [provider for provider in settings.providers if not is_model(provider, PREFERRED_PORT)]
     answers = await ask_providers(others, os.environ)
+    _refuse_if_none_is_left(settings, answers)
     for answer in answers:
         _tell(answer, output)
-    _refuse_if_none_is_left(settings, answers)
     offered = [model for answer in answers for model in answer.models]
     stack = plan(options, settings, chosen, folder, os.environ, log_format=output.style, offered=offered)
     for remark in stack.remarks:
@@ -66,7 +66,7 @@ async def _prepare(options: Options, settings: Settings, folder: Folder, output:
 def _tell(answer: ProviderAnswer, output: Forwarder) -> None:
     finding = answer.finding
     if finding.status != "ok":
-        output.line("up", f"{finding.check}: {finding.detail} ({finding.fix})")
+        output.line("up", f"{finding.check}: {finding.detail}; {finding.fix}")
     elif answer.has_only_patterns:
         patterns = ", ".join(answer.settings.models)
         output.line("up", f"{finding.check} serves {patterns} and lists no names: ask for one with --model")
@@ -74,10 +74,10 @@ def _tell(answer: ProviderAnswer, output: Forwarder) -> None:
 
 def _refuse_if_none_is_left(settings: Settings, answers: Sequence[ProviderAnswer]) -> None:
     """One provider in trouble is a remark, for it may come back; a key that is missing will not come by itself."""
-    keyless = [answer for answer in answers if not _has_key(answer.settings)]
+    keyless = [answer.finding for answer in answers if not _has_key(answer.settings)]
     if keyless and len(keyless) == len(settings.providers):
-        finding = keyless[0].finding
-        raise Failure(f"no provider can be asked: {finding.check}: {finding.detail}", hint=finding.fix)
+        faults = "; ".join(f"{finding.check}: {finding.detail}" for finding in keyless)
+        raise Failure(f"nobody can be asked: {faults}", hint=keyless[0].fix)
 
 
 def _has_key(provider: ProviderSettings) -> bool:
@@ -88,7 +88,7 @@ def _offer(settings: Settings, stack: Stack, offered: Sequence[str]) -> Offer:
     served = [model for provider in settings.providers for model in provider.models]
     own = [stack.model] if stack.model else []
     names = dict.fromkeys([*own, *filter(is_name, served), *offered])
-    return Offer(tuple(names), tuple(model for model in served if not is_name(model)))
+    return Offer(tuple(names), tuple(dict.fromkeys(model for model in served if not is_name(model))))
 
 
 async def _welcome(stack: Stack, offer: Offer, output: Forwarder) -> None:

@@ -107,7 +107,7 @@ async def test_reload_and_a_second_tab_on_another_edge(context: BrowserContext, 
         assert await tab.text() == expected_text(script)
         assert tab.complaints == []
     assert await first.page.locator(".question").all_text_contents() == [script.prompt()]
-    await second.shows("The question is not kept on the server")
+    await second.shows("The server does not keep questions.")
     state = stack.edges[0].get(f"/v1/streams/{stream}")[1]
     assert script.key not in json.dumps({name: value for name, value in state.items() if name != "content"})
 

@@ -99,6 +99,6 @@ def _doubts(settings: Settings, places: Places) -> Iterator[Finding]:
 
 
 def _summary(settings: Settings, places: Places) -> str:
-    variables = [name for name in settings.model_fields_set if places.is_variable((name,))]
-    file = f"{places.path}: {len(places.lines)} lines that count" if places.lines else f"no {places.path}"
-    return f"every setting is known ({file}; {len(variables)} variables)"
+    variables = sum(places.is_variable((name,)) for name in settings.model_fields_set)
+    file = f"{len(places.lines)} lines of {places.path}" if places.lines else f"no {places.path}"
+    return f"every setting is known: {file}, {variables} from variables"

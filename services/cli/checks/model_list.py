@@ -1,5 +1,6 @@
 """`GET /models` of a provider, asked by the very path that completions go to, so that a wrong one is found."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -93,7 +94,7 @@ class _Asking:
     ) -> None:
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=settings.connect_timeout_s)
-        key = settings.api_key(environment)
+        key = (settings.api_key(environment) or "").strip()
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
     async def get(self, base_url: str) -> _Answer:
@@ -147,5 +148,5 @@ def _name_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the name is unknown"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or "cannot connect"
+        return os.strerror(error.errno) if error.errno else "cannot connect"
     return type(error).__name__

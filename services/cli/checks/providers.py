@@ -69,15 +69,24 @@ async def _ask(
     settings: ProviderSettings, session: aiohttp.ClientSession, environment: Mapping[str, str]
 ) -> ProviderAnswer:
     name = f"provider {settings.name}"
-    if settings.api_key_env and not settings.api_key(environment):
-        variable = settings.api_key_env
-        return ProviderAnswer(
-            settings, failed(name, f"its key is missing: {variable} is not set", f"export {variable}=…")
-        )
+    if fault := _key_fault(name, settings, environment):
+        return ProviderAnswer(settings, fault)
     listed = await ask_for_models(settings, session, environment)
     if listed.reply is Reply.LISTED:
         return ProviderAnswer(settings, _judge_names(name, settings, listed.names), _to_talk_to(settings, listed.names))
     return ProviderAnswer(settings, _judge_reply(name, settings, listed))
+
+
+def _key_fault(name: str, settings: ProviderSettings, environment: Mapping[str, str]) -> Finding | None:
+    variable = settings.api_key_env
+    if variable is None:
+        return None
+    key = (settings.api_key(environment) or "").strip()
+    if not key:
+        return failed(name, f"its key is missing: {variable} is not set", f"export {variable}=…")
+    if not (key.isascii() and key.isprintable()):
+        return failed(name, f"{variable} holds characters that no key has", f"export {variable}=… without line ends")
+    return None
 
 
 def _to_talk_to(settings: ProviderSettings, listed: Sequence[str]) -> Sequence[str]:

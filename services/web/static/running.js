@@ -47,7 +47,7 @@ export class RunningList {
       link.href = `/?stream=${stream.id}`;
       // Questions are kept by the browser that asked them; others see that there is an answer, and which model writes.
       const prompt = loadTurn(this.#storage, stream.id)?.prompt ?? '';
-      setText(within(link, '.what', HTMLElement), prompt === '' ? 'An answer somebody asked for' : prompt);
+      setText(within(link, '.what', HTMLElement), prompt === '' ? 'Asked elsewhere' : prompt);
       setText(within(link, '.how', HTMLElement), runningWords(stream, nowMs));
     });
   }

@@ -105,7 +105,7 @@ export function lackWords({ prompt, stream, before, omitted }, { isFirst, isTher
   const words = [];
   if (isFirst && before !== '') words.push('What was said before is no longer kept in this browser.');
   if (prompt === '' && stream !== '' && isThere) {
-    words.push('The question is not kept on the server, only in the browser that asked it, at the address it used.');
+    words.push('Asked in another browser, or at another address. The server does not keep questions.');
   }
   if (omitted === 1) words.push('One earlier question was not sent along: the model does not know of it.');
   if (omitted > 1) words.push(`${omitted} earlier questions were not sent along: the model does not know of them.`);

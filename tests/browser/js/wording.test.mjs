@@ -36,7 +36,7 @@ test('a conversation says what it lacks', () => {
   assert.equal(lackWords(asked, here), '');
   assert.match(lackWords({ ...asked, before: 'z' }, here), /said before is no longer kept/);
   assert.equal(lackWords({ ...asked, before: 'z' }, { ...here, isFirst: false }), '');
-  assert.match(lackWords({ ...asked, prompt: '' }, here), /The question is not kept on the server/);
+  assert.match(lackWords({ ...asked, prompt: '' }, here), /The server does not keep questions/);
   assert.equal(lackWords({ ...asked, prompt: '' }, { ...here, isThere: false }), '');
   assert.match(lackWords({ ...asked, omitted: 3 }, here), /3 earlier questions were not sent/);
 });
