@@ -151,7 +151,8 @@ class StreamReader:
                 await self._pause(lost)
 
     async def _follow_one(self, stream_id: str, progress: _Progress) -> Ending:
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+        # The status of a refusal, and not a connection that waits: another edge may do better.
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache", "Prefer": "wait=0"}
         if progress.cursor:
             headers["Last-Event-ID"] = progress.cursor
         with _connection_errors():

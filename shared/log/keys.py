@@ -80,7 +80,7 @@ class Keyspace:
         return f"{self.prefix}:{{{bucket}}}:usage"
 
     def maintenance(self, bucket: str) -> str:
-        return f"{self.prefix}:{{{bucket}}}:maintenance"
+        return f"{self.prefix}:{{{bucket}}}:chores"
 
     def created(self, bucket: str) -> str:
         return f"{self.prefix}:{{{bucket}}}:created"

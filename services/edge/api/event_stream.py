@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.edge.carriers.asgi import AsgiCarrier
-from services.edge.carriers.carrier import Disconnected, SlowReader
+from services.edge.carriers.carrier import Carrier, Disconnected, SlowReader
 from services.edge.carriers.selection import carrier_for
-from services.edge.delivery.reader import Reader
+from services.edge.wires.wire import Wire
 from shared.telemetry.metrics import Metrics
 
-__all__ = ("EventStream",)
+__all__ = ("Body", "EventStream")
 
 # `no-transform` keeps compressing proxies away, X-Accel-Buffering keeps nginx from collecting events.
 _HEADERS: Final = [
@@ -23,11 +23,23 @@ _HEADERS: Final = [
 ]
 
 
+class Body(Protocol):
+    """What fills a response: a reader, or one that waits to become one."""
+
+    wire: Wire
+
+    async def run(self, carrier: Carrier) -> None: ...
+
+    def stall(self) -> None: ...
+
+    def disconnect(self) -> None: ...
+
+
 class EventStream(Response):
     """Runs a reader over the connection; ends when the reader does, or when its peer has left."""
 
     def __init__(
-        self, reader: Reader, *, send_timeout_s: float, metrics: Metrics, headers: Mapping[str, str] | None = None
+        self, reader: Body, *, send_timeout_s: float, metrics: Metrics, headers: Mapping[str, str] | None = None
     ) -> None:
         self.status_code = 200
         self.background = None

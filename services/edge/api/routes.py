@@ -21,11 +21,13 @@ from services.edge.api.schemas import (
     StreamState,
     body_schema,
 )
+from services.edge.delivery.patience import PatientReader, is_for_now
+from services.edge.delivery.reader import Reader
 from services.edge.streams import Streams
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.sse import SSE
 from services.edge.wires.wire import Wire
-from shared.errors import InvalidBody, InvalidRequest
+from shared.errors import InvalidBody, InvalidRequest, TailraceError
 from shared.log.events import json_line
 from shared.log.position import MAX_EVENT_ID_CHARS
 from shared.settings.settings import Settings
@@ -48,6 +50,10 @@ _EVENTS: Final = {
     },
 }
 _MAX_KEY_CHARS: Final = 255
+_WAIT: Final = (
+    "With `Accept: text/event-stream` whatever is refused for now is answered 200, and the connection waits: an"
+    " EventSource never asks again after a 503. `0`, or the header `Prefer: wait=0`, asks for the status instead."
+)
 
 router = APIRouter(prefix="/v1", responses={422: _ERROR})
 
@@ -117,6 +123,7 @@ async def stream_events(
     query_camel: Annotated[str | None, Query(alias="lastEventID", include_in_schema=False)] = None,
     query_camel_id: Annotated[str | None, Query(alias="lastEventId", include_in_schema=False)] = None,
     after: Annotated[str | None, Query(description="An event id, or `now` for new events only.")] = None,
+    wait: Annotated[str | None, Query(description=_WAIT)] = None,  # looked for where something is refused
 ) -> Response:
     """Read a stream: from its start, from a cursor, or from now on. Any edge, any number of readers."""
     cursor = last_event_id or query_cursor or query_camel or query_camel_id or after or None
@@ -125,7 +132,13 @@ async def stream_events(
 
 async def open_events(request: Request, caller: Caller, stream_id: str, *, cursor: str | None, accept: str) -> Response:
     """What `stream_events` does once it is known what was asked for; the events lane comes here directly."""
-    return await _events(request, caller, stream_id, cursor, _wanted_wire(accept) or SSE)
+    wire = _wanted_wire(accept)
+    try:
+        return await _events(request, caller, stream_id, cursor, wire or SSE)
+    except TailraceError as refusal:
+        if wire is not SSE or not is_for_now(refusal) or _asks_for_the_status(request):
+            raise
+        return _patient(request, caller, stream_id, cursor, wire)
 
 
 @router.get("/streams/{stream_id}", response_model=StreamState, responses=_LOOK_UP)
@@ -220,6 +233,22 @@ async def _events(
         return Response(status_code=204)
     metrics: Metrics = request.app.state.metrics
     return EventStream(reader, send_timeout_s=_settings(request).send_timeout_s, metrics=metrics, headers=headers)
+
+
+def _patient(request: Request, caller: Caller, stream_id: str, cursor: str | None, wire: Wire) -> EventStream:
+    """The same, begun before it can be: it waits on the connection for what is refused for now."""
+    streams = _streams(request)
+
+    async def let_in() -> Reader | None:
+        return await streams.open(caller, stream_id, cursor, wire)
+
+    reader = PatientReader(let_in, request.app.state.delivery.readers, wire=wire)
+    settings = _settings(request)
+    return EventStream(reader, send_timeout_s=settings.send_timeout_s, metrics=request.app.state.metrics)
+
+
+def _asks_for_the_status(request: Request) -> bool:
+    return request.query_params.get("wait") == "0" or "wait=0" in request.headers.get("prefer", "")
 
 
 def _wanted_wire(accept: str) -> Wire | None:

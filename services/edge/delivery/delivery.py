@@ -37,7 +37,7 @@ class Delivery:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.readers.run(), name="readers")
+            group.create_task(self.readers.run(may_retire=lambda: self.tail.is_healthy), name="readers")
             group.create_task(self.hub.run(), name="hub")
             group.create_task(self.tail.run(), name="tail")
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 from prometheus_client import Counter, Gauge
@@ -99,8 +100,11 @@ class Readers:
         jitter = random.uniform(1 - _EXPIRY_JITTER, 1 + _EXPIRY_JITTER)
         return _now() + self._settings.max_connection_s * jitter
 
-    async def run(self) -> None:
-        """Heartbeats and connection ages. Costs a few microseconds per reader and heartbeat, nothing per idle tick."""
+    async def run(self, *, may_retire: Callable[[], bool]) -> None:
+        """Heartbeats and connection ages. Costs a few microseconds per reader and heartbeat, nothing per idle tick.
+
+        Without Redis nobody is retired: no edge could let them in again.
+        """
         tick_s = _PUNCTUALITY * self._settings.edge_heartbeat_s / _TICKS_PER_HEARTBEAT
         tick = 0
         while True:
@@ -108,7 +112,7 @@ class Readers:
             tick = (tick + 1) % _TICKS_PER_HEARTBEAT
             now = _now()
             for reader in [reader for reader in self._attached if id(reader) // 64 % _TICKS_PER_HEARTBEAT == tick]:
-                if reader.expires_at < now:
+                if reader.expires_at < now and may_retire():
                     reader.leave()
                 else:
                     reader.beat()

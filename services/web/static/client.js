@@ -208,7 +208,8 @@ class Follower {
    */
   async #converse(line) {
     /** @type {Record<string, string>} */
-    const headers = { Accept: 'text/event-stream', ...this.#options.headers };
+    // `Prefer`: the status of a refusal, and not a connection that waits, which is for EventSource.
+    const headers = { Accept: 'text/event-stream', Prefer: 'wait=0', ...this.#options.headers };
     if (this.#lastEventId !== '') headers['Last-Event-ID'] = this.#lastEventId;
     const response = await line.open(this.#url, headers);
     if (response === null) return lost(line.reason);

@@ -63,7 +63,7 @@ __all__ = (
 )
 
 Reply = Sequence[bytes]
-STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "fully_folded")
+STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "whole")
 # In place of a page that holds more than was asked for.
 LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(ByteSums.__dataclass_fields__)

@@ -62,7 +62,7 @@ local function append(keys, args)
   if keys[4] then
     meta, usage, first = keys[META], keys[USAGE], 6
   end
-  local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes', 'base_bytes')
+  local held = call('HMGET', meta, 'writer', 'tail', 'attempt', 'bytes', 'beside')
   local tail, attempt, cancelling = held[2], held[3], '0'
   if held[1] ~= args[1] or tail ~= args[2] then
     local refusal

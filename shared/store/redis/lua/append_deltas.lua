@@ -55,7 +55,7 @@ local function append_delta(keys, place, args, at)
   elseif before % TOLD_BYTES + added < TOLD_BYTES and cancelling == '0' then
     return 1
   end
-  return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. bytes .. ' ' .. call('HGET', meta, 'base_bytes')
+  return 'OK ' .. tail .. ' ' .. cancelling .. ' ' .. bytes .. ' ' .. call('HGET', meta, 'beside')
 end
 
 local function append_deltas(keys, args)

@@ -219,13 +219,13 @@ local function close_fold(keys, attempt, tail, expires_ms)
   if redis.call('EXISTS', keys[BLOCKS]) == 1 then
     shrink(keys[BLOCKS], next_id)
   end
-  redis.call('HSET', keys[META], 'fully_folded', '1')
+  redis.call('HSET', keys[META], 'whole', '1')
   redis.call('ZADD', keys[MAINTENANCE], digits(expires_ms), id_of(keys[META]))
 end
 
 local function compact(keys, args)
   local held = redis.call('HMGET', keys[META], 'status', 'nonce', 'attempt', 'tail', 'safe', 'folded', 'trimmed', 'bytes',
-    'base_bytes', 'expires_ms', 'fully_folded')
+    'beside', 'expires_ms', 'whole')
   local status, attempt, expires_ms = held[1], held[3], tonumber(held[10])
   local is_over = OVER[status]
   if not status then
@@ -294,7 +294,7 @@ local function compact(keys, args)
     expires_ms = expires_ms + BACKSTOP_MS
   end
   redis.call('HSET', keys[META], 'folded', digits(folded), 'trimmed', digits(trimmed), 'bytes', digits(bytes),
-    'base_bytes', digits(base_bytes))
+    'beside', digits(base_bytes))
   update_sums(keys)
   expire_log_at(keys, expires_ms)
   return { 'COMPACTED', digits(folded), digits(trimmed), digits(bytes), digits(bytes - base_bytes), found.more and '1' or '0' }

@@ -33,8 +33,8 @@ local function create(keys, args)
   local bytes = digits(held_bytes)
   -- What `append` wants comes first: Redis looks through a small hash from its start, field by field.
   redis.call('HSET', keys[META],
-    'writer', '', 'tail', '0', 'attempt', '0', 'bytes', bytes, 'base_bytes', bytes, 'safe', '0', 'nonce', '',
-    'status', 'queued', 'cancel', '0', 'counted_bytes', bytes, 'tenant', args[1], 'model', args[2], 'metadata', args[5], 'created_ms', digits(now),
+    'writer', '', 'tail', '0', 'attempt', '0', 'bytes', bytes, 'beside', bytes, 'safe', '0', 'nonce', '',
+    'status', 'queued', 'cancel', '0', 'settled', bytes, 'tenant', args[1], 'model', args[2], 'metadata', args[5], 'created_ms', digits(now),
     'lease_ms', digits(deadline), 'expires_ms', digits(now + live_ms))
   tell(keys, 'digest', args[4])
   tell(keys, 'interruption', args[6])

@@ -3,7 +3,7 @@
 -- Answers  EVICTED bytes | LIVE | GONE
 -- Keeps: a live stream is never evicted; an expired one not before its time.
 local function evict(keys, args)
-  local held = redis.call('HMGET', keys[META], 'status', 'tenant', 'bytes', 'expires_ms', 'fully_folded', 'folded')
+  local held = redis.call('HMGET', keys[META], 'status', 'tenant', 'bytes', 'expires_ms', 'whole', 'folded')
   if not held[1] then
     leave_indexes(keys)
     return { 'GONE' }

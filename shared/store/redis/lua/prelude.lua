@@ -23,7 +23,7 @@ local KIND = {
   done = true, error = true, cancelled = true,
 }
 
--- The fields `fully_folded` and `folded` of meta decide.
+-- The fields `whole` and `folded` of meta decide.
 local function share_of(fully_folded, folded)
   if fully_folded then
     return STREAM_OVERHEAD
@@ -131,10 +131,10 @@ end
 
 -- Tell the sums what the stream holds now.
 local function update_sums(keys)
-  local held = redis.call('HMGET', keys[META], 'bytes', 'counted_bytes', 'tenant')
+  local held = redis.call('HMGET', keys[META], 'bytes', 'settled', 'tenant')
   local delta = tonumber(held[1]) - tonumber(held[2] or 0)
   if delta ~= 0 then
-    redis.call('HSET', keys[META], 'counted_bytes', held[1])
+    redis.call('HSET', keys[META], 'settled', held[1])
     count_bytes(keys, held[3], delta)
   end
 end
@@ -165,13 +165,13 @@ end
 
 -- The bytes of a stream's blocks: what it holds beside its entries, without request and metadata.
 local function blocks_bytes(keys)
-  return tonumber(redis.call('HGET', keys[META], 'base_bytes') or 0) - held_request_bytes(keys)
+  return tonumber(redis.call('HGET', keys[META], 'beside') or 0) - held_request_bytes(keys)
     - redis.call('HSTRLEN', keys[META], 'metadata')
 end
 
 -- All keys of a stream but its tombstone go, and with them their share of the sums.
 local function remove(keys)
-  local held = redis.call('HMGET', keys[META], 'counted_bytes', 'tenant', 'fully_folded', 'folded')
+  local held = redis.call('HMGET', keys[META], 'settled', 'tenant', 'whole', 'folded')
   count_bytes(keys, held[2], -tonumber(held[1] or 0) - share_of(held[3], held[4]))
   redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks_bytes(keys)))
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(-held_request_bytes(keys)))
@@ -212,7 +212,7 @@ local function close(keys, kind, now, retain_ms, tombstone_ms)
   local freed = held_request_bytes(keys)
   redis.call('DEL', keys[REQUEST])
   redis.call('HINCRBY', keys[META], 'bytes', digits(-freed))
-  redis.call('HINCRBY', keys[META], 'base_bytes', digits(-freed))
+  redis.call('HINCRBY', keys[META], 'beside', digits(-freed))
   redis.call('HINCRBY', keys[USAGE], 'requests', digits(-freed))
   redis.call('ZREM', keys[LEASES], id)
   redis.call('ZADD', keys[RECENT], digits(now), id)
@@ -231,7 +231,7 @@ local function fence(keys, attempt, keep, nonce, reason, worker, old_attempt)
     redis.call('XTRIM', keys[STREAM], 'MAXLEN', 0)
     redis.call('DEL', keys[BLOCKS])
     redis.call('HDEL', keys[META], 'folded', 'trimmed')
-    redis.call('HINCRBY', keys[META], 'base_bytes', digits(-blocks))
+    redis.call('HINCRBY', keys[META], 'beside', digits(-blocks))
     redis.call('HINCRBY', keys[USAGE], 'blocks', digits(-blocks))
   else
     local lost = redis.call('XRANGE', keys[STREAM], '(' .. old_attempt .. '-' .. digits(keep), '+')

@@ -27,7 +27,7 @@ local function recount(keys, args)
   local total, largest, by_tenant, created = 0, 0, {}, {}
   for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do
     -- A key that is no hash any more is not the trouble of the others.
-    local held = redis.pcall('HMGET', prefix .. id, 'counted_bytes', 'tenant', 'fully_folded', 'folded', 'created_ms')
+    local held = redis.pcall('HMGET', prefix .. id, 'settled', 'tenant', 'whole', 'folded', 'created_ms')
     if held[2] then
       local bytes = (tonumber(held[1]) or 0) + share_of(held[3], held[4])
       total, largest = total + bytes, math.max(largest, bytes)
