@@ -88,7 +88,9 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         puller = Puller(name, jobs, queue, store, settings)
         sweeper = Sweeper(store, dispatcher, settings)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [group.create_task(part.run()) for part in (appender, compactor, cancels, sweeper, budget, puller)]
+        parts = (appender, compactor, cancels, sweeper, budget, puller)
+        tasks = [group.create_task(part.run()) for part in parts]
+        tasks += [group.create_task(store.watch()), group.create_task(dispatcher.watch())]
         yield puller
         for task in tasks:
             task.cancel()

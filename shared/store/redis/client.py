@@ -1,8 +1,7 @@
 """Clients for `TAILRACE_REDIS_URL`: one Redis, a master found through Sentinels, or a cluster.
 
 `redis://`, `rediss://` and `unix://` are redis-py's own forms. `redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]`
-asks the Sentinels for the master at each connect, so a failover needs nothing but a new connection. For a cluster see
-`cluster_url.py`.
+asks the Sentinels for the master at each connect, and once a second whether it is still the same (`sentinel/pool.py`).
 """
 
 from typing import Any, cast
@@ -19,6 +18,7 @@ from shared.store.redis.cluster.router import Router
 from shared.store.redis.cluster.slots import Address
 from shared.store.redis.connection import make_cancellable
 from shared.store.redis.role import keep_to_master
+from shared.store.redis.sentinel.pool import MasterPool
 
 __all__ = ("open_client",)
 
@@ -69,7 +69,9 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> "Redis":
         list(target.hosts), sentinel_kwargs=sentinel_options
     )
     options |= {"db": target.db, "username": target.username, "password": target.password}
-    client: Redis = sentinel.master_for(target.master, redis_class=_MasterClient, **options)
+    client: Redis = sentinel.master_for(
+        target.master, redis_class=_MasterClient, connection_pool_class=MasterPool, **options
+    )
     return client
 
 

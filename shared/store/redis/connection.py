@@ -17,7 +17,7 @@ import redis.exceptions as rx
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ("chunks", "make_cancellable")
+__all__ = ("chunks", "cut", "make_cancellable")
 
 
 def make_cancellable(client: "Redis") -> None:
@@ -62,6 +62,13 @@ class _LeavesReplica(AbstractConnection):
         except rx.ReadOnlyError:
             await self.disconnect(nowait=True)
             raise
+
+
+def cut(connection: AbstractConnection) -> None:
+    """End a connection under whoever uses it, who sees it as if the network had done so."""
+    writer = connection._writer
+    if writer is not None:
+        writer.transport.abort()
 
 
 def chunks(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:

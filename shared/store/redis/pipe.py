@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError
 
 from shared.store.redis.errors import mapping
 from shared.store.redis.resp import Conversation, Words, packed
-from shared.store.redis.role import look_of
+from shared.store.redis.role import look_of, tells_of_failover
 
 __all__ = ("Command", "RedisPipe")
 
@@ -46,8 +45,10 @@ class RedisPipe:
             except BaseException:
                 await self.aclose()
                 raise
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                # A master no more: it keeps the connection and would refuse for ever. The next one is asked for.
+            if any(tells_of_failover(reply) for reply in replies):
+                # Perhaps a master no more: it keeps the connection and would refuse for ever. So who is one is asked.
+                if (look := look_of(conversation.connection)) is not None:
+                    await look.doubt()
                 await self.aclose()
             return replies
 
