@@ -122,7 +122,7 @@ class _LooksAtRole(AbstractConnection):
             raise _refusal()  # to all that was sent along with the question
         try:
             return await super().read_response(*args, **options)
-        except (rx.ConnectionError, rx.ResponseError) as error:
+        except (rx.ConnectionError, rx.TimeoutError, rx.ResponseError) as error:
             if self.look is not None and tells_of_failover(error):
                 await self.look.doubt()
             raise
@@ -155,6 +155,6 @@ def tells_of_failover(error: object) -> bool:
 
     NOREPLICAS among them: a master whose replica was promoted has none, long before it learns that it is none itself.
     """
-    if isinstance(error, rx.ConnectionError | rx.ReadOnlyError):
+    if isinstance(error, rx.ConnectionError | rx.TimeoutError | rx.ReadOnlyError):
         return True
     return isinstance(error, rx.ResponseError) and str(error).startswith(("UNBLOCKED", "NOREPLICAS"))
