@@ -1,6 +1,6 @@
 """`python -m tests.chaos.failover_figures`: what a failover by Sentinels costs, planned or not, careful or not.
 
-Careful is `min-replicas-to-write 1`. Streams of ten seconds begin five times a second, each with a reader. Printed are
+Careful is `min-replicas-to-write 1`. Streams of ten seconds begin twice a second, each with a reader. Printed are
 how many ended well in one attempt, in more, and not at all, and the longest silence of a reader around the failover.
 """
 
@@ -22,8 +22,8 @@ from tests.support.stack import Stack, running_stack
 __all__ = ()
 
 _CAREFUL: Final = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
-_CHUNKS, _RATE = 200, 20
-_EVERY_S: Final = 0.2
+_CHUNKS, _RATE = 50, 5
+_EVERY_S: Final = 0.5
 _BEFORE_S, _AFTER_S = 10.0, 20.0
 
 
