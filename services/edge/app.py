@@ -35,9 +35,10 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            delivering = group.create_task(delivery.run(), name="delivery")
+            tasks = [group.create_task(part) for part in (delivery.run(), store.watch(), dispatcher.watch())]
             yield
-            delivering.cancel()
+            for task in tasks:
+                task.cancel()
 
     app = FastAPI(
         title="Tailrace",

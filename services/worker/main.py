@@ -18,7 +18,7 @@ from services.worker.providers.openai.dialect import OpenAIProvider
 from services.worker.providers.provider import Provider
 from services.worker.puller import Puller
 from services.worker.upkeep.budget import Budget
-from services.worker.upkeep.proof import until_proven
+from services.worker.upkeep.proof import is_admitted
 from services.worker.upkeep.sweeper import Sweeper
 from services.worker.writing.appender import Appender
 from services.worker.writing.cancels import Cancels
@@ -44,8 +44,7 @@ async def run(settings: Settings, *, registry: CollectorRegistry | None = None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with _worker(settings, registry or CollectorRegistry()) as puller:
-        if await until_proven(puller.store, stopping):
-            puller.may_pick.set()
+        if await is_admitted(puller.store, stopping):
             logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
         await stopping.wait()
         await puller.drain()
@@ -88,7 +87,9 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         puller = Puller(name, jobs, queue, store, settings)
         sweeper = Sweeper(store, dispatcher, settings)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [group.create_task(part.run()) for part in (appender, compactor, cancels, sweeper, budget, puller)]
+        parts = (appender, compactor, cancels, sweeper, budget, puller)
+        tasks = [group.create_task(part.run()) for part in parts]
+        tasks += [group.create_task(store.watch()), group.create_task(dispatcher.watch())]
         yield puller
         for task in tasks:
             task.cancel()

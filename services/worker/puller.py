@@ -9,6 +9,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Worker, func
 
 from services.worker.attempts.job import Jobs
+from services.worker.upkeep.proof import until_proven
 from shared.backoff import Backoff
 from shared.errors import StoreError
 from shared.queue.arq import JOB, bell_name, deserialize, queue_name, serialize
@@ -66,7 +67,6 @@ class Puller:
     def __init__(self, name: str, jobs: Jobs, queue: ArqRedis, store: Store, settings: Settings) -> None:
         self.name = name
         self.store = store
-        self.may_pick = asyncio.Event()
         self._jobs = jobs
         self._queue = queue
         self._settings = settings
@@ -80,7 +80,7 @@ class Puller:
 
     async def _pick(self, group: asyncio.TaskGroup) -> NoReturn:
         backoff = Backoff(_RESTART_FIRST_S, _RESTART_MOST_S)
-        await self.may_pick.wait()
+        await until_proven(self.store)
         while True:
             self._worker = worker = self._new_worker(group)
             try:

@@ -14,6 +14,7 @@ from arq.jobs import serialize_job
 
 from shared.store.redis.client import open_client
 from shared.store.redis.errors import mapping
+from shared.store.redis.sentinel.pool import follow_master
 
 __all__ = ("JOB", "ArqDispatcher", "bell_name", "deserialize", "job_id", "open_queue", "queue_name", "serialize")
 
@@ -72,6 +73,9 @@ class ArqDispatcher:
     async def redispatch(self, stream_id: str, *, round_: str, takeover: bool) -> None:
         """Dispatch again what was lost on the way or with its worker. Repeating a round is harmless."""
         await self._enqueue(stream_id, round_, takeover=takeover)
+
+    async def watch(self) -> None:
+        await follow_master(self._pool)
 
     async def aclose(self) -> None:
         await self._pool.aclose(close_connection_pool=True)

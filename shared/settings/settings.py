@@ -22,7 +22,7 @@ from pydantic_settings import (
 from shared.errors import InvalidConfiguration
 from shared.settings.providers import ProviderSettings, Seconds
 from shared.store.calls import Retention
-from shared.store.redis.address import CLUSTER_SCHEME
+from shared.store.redis.address import is_cluster_url
 
 __all__ = ("CONFIG_VARIABLE", "ENVIRONMENT_PREFIX", "Settings")
 
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     # Redis
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Streams: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://",
+        description="Streams: redis://, unix://, redis+sentinel://, redis+cluster://; with TLS rediss://, rediss+…://",
     )
     queue_url: str | None = Field(
         None,
@@ -192,12 +192,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _the_queue_is_on_no_cluster(self) -> Self:
-        cluster = f"{CLUSTER_SCHEME}:"
-        if self.queue_url is None and self.redis_url.startswith(cluster):
+        if self.queue_url is None and is_cluster_url(self.redis_url):
             raise ValueError(
                 "queue_url must name a single Redis when the streams are in a cluster: arq knows no cluster"
             )
-        if self.queue_url is not None and self.queue_url.startswith(cluster):
+        if self.queue_url is not None and is_cluster_url(self.queue_url):
             raise ValueError("queue_url must name a single Redis: arq knows no cluster")
         return self
 

@@ -211,6 +211,10 @@ class Store(StreamRequests, StreamReads, StreamWrites, StoreMaintenance, Protoco
 
     async def ping(self) -> None: ...
 
+    async def watch(self) -> None:
+        """Look after the way to the store until cancelled, where somebody has to; to be run beside all else."""
+        ...
+
     async def prove(self, role: Role) -> None:
         """Return if the store would let a process of this role do all its work; else raise `StoreDenied`."""
         ...

@@ -155,6 +155,35 @@ async def test_replies_lost_on_the_way(stack: AsyncExitStack, server: RedisServe
     assert [entry.event.value for entry in await log(store, stream_id)][1:] == [b"x"] * 3
 
 
+@pytest.mark.parametrize("first", ["pool", "pipe", "tailer"])
+async def test_connections_that_went_deaf_cost_one_deadline(
+    stack: AsyncExitStack, server: RedisServer, first: str
+) -> None:
+    """As behind a firewall that has forgotten them all: what waits in the pool is not tried one after the other."""
+    proxy = await stack.enter_async_context(lossy_proxy(server.port))
+    store = open_store(stack, proxy.url, timeout_s=0.5)
+    stream_id = await begin(store)
+    await write(store, stream_id, "x")
+    await asyncio.gather(*(store.meta(stream_id) for _ in range(5)))
+    tailer = store.tailer()
+    stack.push_async_callback(tailer.aclose)
+    assert await tailer.read({stream_id: START}, count=10, block_ms=None)
+    calls: dict[str, Any] = {
+        "pool": lambda: store.meta(stream_id),
+        "pipe": lambda: append(store, stream_id, texts("y"), tail=1),
+        "tailer": lambda: tailer.read({stream_id: START}, count=10, block_ms=None),
+    }
+    proxy.deafen()
+    with pytest.raises(StoreUnavailable):
+        await calls[first]()
+    async with asyncio.timeout(0.4):
+        for _ in range(3):
+            assert await store.meta(stream_id)
+        meta = await store.meta(stream_id)
+        assert meta is not None
+        assert isinstance(await append(store, stream_id, texts("z"), tail=meta.tail), Appended)
+
+
 @pytest.mark.parametrize("request_bytes", [0, 100, 900, 1500])
 async def test_a_request_lost_on_the_way(stack: AsyncExitStack, server: RedisServer, request_bytes: int) -> None:
     """Cut in the middle of a pipeline: some of it was done, and the tail says how much."""

@@ -37,7 +37,7 @@ async def test_a_question_is_seen_by_no_reader_and_goes_with_the_end(broker: Sta
     try:
 
         async def has_begun() -> bool:
-            return (await state(broker.ports[1], stream))["status"] == "running"
+            return bool((await state(broker.ports[1], stream))["status"] == "running")
 
         await eventually(has_begun, within_s=10)
         assert SECRET in str(await held(client, f"{prefix}:*{stream}"))

@@ -385,6 +385,9 @@ async def test_a_bug_in_a_read_does_not_end_the_tail(caplog: pytest.LogCaptureFi
 class NoQueue:
     """Nothing is created here."""
 
+    async def watch(self) -> None:
+        """Nobody has to."""
+
     async def dispatch(self, stream_id: str) -> None:
         raise AssertionError(stream_id)
 

@@ -65,6 +65,9 @@ class _Dispatcher:
         self._queue = queue
         self._link = link
 
+    async def watch(self) -> None:
+        """Nobody has to."""
+
     async def dispatch(self, stream_id: str) -> None:
         await self.redispatch(stream_id, round_="0", takeover=False)
 

@@ -13,7 +13,8 @@ class LossyProxy:
     """Passes everything on until told otherwise.
 
     With `lose_replies` the next reply is swallowed and its connection cut; with `request_bytes` a connection is cut
-    once so many more bytes have gone to the server.
+    once so many more bytes have gone to the server. What was connected before `deafen` gets no replies any more, as
+    behind a firewall that has forgotten it; what connects afterwards does.
     """
 
     def __init__(self, port: int) -> None:
@@ -21,6 +22,10 @@ class LossyProxy:
         self.request_bytes: int | None = None
         self.port = 0
         self._target_port = port
+        self._generation = 0
+
+    def deafen(self) -> None:
+        self._generation += 1
 
     @property
     def url(self) -> str:
@@ -50,9 +55,12 @@ class LossyProxy:
             await target.drain()
 
     async def _pass_replies(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        generation = self._generation
         while chunk := await source.read(_CHUNK_BYTES):
             if self.lose_replies or self.request_bytes is not None:
                 return
+            if generation < self._generation:
+                continue
             target.write(chunk)
             await target.drain()
 

@@ -23,7 +23,7 @@ from shared.queue.arq import ArqDispatcher
 from shared.settings.settings import Settings
 from shared.store.calls import Claim
 from shared.store.message import read_content
-from shared.store.replies import Claimed, ClaimReply, Exhausted, TailMismatch
+from shared.store.replies import Claimed, ClaimReply, Exhausted, Fenced, TailMismatch
 from shared.store.state import unreported
 from shared.store.store import Store
 from shared.telemetry.metrics import APPEND_ANSWERS, CLAIM_ANSWERS, FINISH_ANSWERS, Metrics
@@ -193,6 +193,9 @@ class Jobs:
             if isinstance(lost.reply, TailMismatch):
                 # The store lost more of the log than we can repair. Whoever continues has to fence first: we do.
                 return Handover("log_lost", LogLost())
+            if isinstance(lost.reply, Fenced) and lost.reply.attempt < writer.attempt:
+                # A failover has lost our claim, so nobody has the stream; it would wait until it is due again.
+                return Handover(_STORE, LogLost())
             logger.info("stream lost: %s", APPEND_ANSWERS[type(lost.reply)], extra=where)
         except StoreStalled:
             await self._release(writer)

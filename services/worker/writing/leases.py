@@ -74,9 +74,12 @@ class LeaseRenewer:
     async def _beat_until_stopped(self) -> None:
         store = self._open_store()
         try:
-            pause_s = self._settings.heartbeat_s
-            while not await asyncio.to_thread(self._stopping.wait, pause_s):
-                pause_s = self._settings.heartbeat_s if await self._beat(store) else _RETRY_S
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(store.watch())
+                pause_s = self._settings.heartbeat_s
+                while not await asyncio.to_thread(self._stopping.wait, pause_s):
+                    pause_s = self._settings.heartbeat_s if await self._beat(store) else _RETRY_S
+                watch.cancel()
         finally:
             await store.aclose()
 

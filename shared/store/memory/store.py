@@ -140,6 +140,9 @@ class MemoryStore:
     async def prove(self, role: Role) -> None:
         """There is nobody who could take rights away."""
 
+    async def watch(self) -> None:
+        """There is no way to look after."""
+
     async def ping(self) -> None:
         return None
 

@@ -1,4 +1,4 @@
-"""The address of a Redis Cluster: `redis+cluster://[user:password@]host:port[,host:port…]`."""
+"""Addresses of more than one server: `redis+cluster://[user:password@]host:port[,host:port…]` and `redis+sentinel://…`."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -6,10 +6,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from shared.errors import InvalidConfiguration
 
-__all__ = ("CLUSTER_SCHEME", "SENTINEL_SCHEME", "ClusterUrl", "SentinelUrl")
+__all__ = ("CLUSTER_SCHEME", "SENTINEL_SCHEME", "ClusterUrl", "SentinelUrl", "is_cluster_url", "is_sentinel_url")
 
 CLUSTER_SCHEME: Final = "redis+cluster"
 _DEFAULT_PORT: Final = "6379"
+
+
+def is_cluster_url(url: str) -> bool:
+    """Whether this is the address of a cluster, with TLS or without."""
+    return url.startswith((f"{CLUSTER_SCHEME}:", f"{CLUSTER_SCHEME.replace('redis', 'rediss')}:"))
+
+
+def is_sentinel_url(url: str) -> bool:
+    """Whether this is the address of a master found through Sentinels, with TLS or without."""
+    return url.startswith((f"{SENTINEL_SCHEME}:", f"{SENTINEL_SCHEME.replace('redis', 'rediss')}:"))
 
 
 @dataclass(frozen=True, slots=True)

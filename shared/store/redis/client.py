@@ -1,10 +1,10 @@
 """Clients for `TAILRACE_REDIS_URL`: one Redis, a master found through Sentinels, or a cluster.
 
-`redis://`, `rediss://` and `unix://` are redis-py's own forms. `redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]`
-asks the Sentinels for the master at each connect, so a failover needs nothing but a new connection. For a cluster see
-`address.py`.
+`redis://`, `rediss://` and `unix://` are redis-py's own forms, `rediss+…` is TLS in each (`access/tls.py`). `redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]`
+asks the Sentinels for the master at each connect, and once a second whether it is still the same (`sentinel/pool.py`).
 """
 
+import logging
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -13,14 +13,18 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from shared.errors import InvalidConfiguration
-from shared.store.redis.address import CLUSTER_SCHEME, SENTINEL_SCHEME, ClusterUrl, SentinelUrl
+from shared.store.redis.access.tls import is_encrypted, is_unverified, tls_options
+from shared.store.redis.address import ClusterUrl, SentinelUrl, is_cluster_url, is_sentinel_url
 from shared.store.redis.cluster.client import ClusterClient
 from shared.store.redis.cluster.router import Router
 from shared.store.redis.cluster.slots import Address
 from shared.store.redis.connection import make_cancellable
 from shared.store.redis.role import keep_to_master
+from shared.store.redis.sentinel.pool import MasterPool
 
 __all__ = ("open_client",)
+
+logger = logging.getLogger(__name__)
 
 
 def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
@@ -34,12 +38,19 @@ def open_client(url: str, *, timeout_s: float = 5.0) -> "Redis":
         "retry": Retry(NoBackoff(), 0),
         "client_name": "tailrace",
     }
-    if url.startswith(f"{CLUSTER_SCHEME}:"):
-        return _cluster_client(ClusterUrl.parse(url), options)
-    client = _sentinel_client(url, options) if url.startswith(f"{SENTINEL_SCHEME}:") else _plain_client(url, options)
+    if is_unverified(url):
+        logger.warning("TLS to Redis without a check of who it is: ssl_cert_reqs=none or ssl_check_hostname=no")
+    if is_cluster_url(url):
+        return _cluster_client(ClusterUrl.parse(url), options | _encryption(url))
+    client = _sentinel_client(url, options) if is_sentinel_url(url) else _plain_client(url, options)
     make_cancellable(client)
     keep_to_master(client)
     return client
+
+
+def _encryption(url: str) -> dict[str, Any]:
+    """TLS for whoever is given a host rather than an address."""
+    return {"ssl": True, **tls_options(url)} if is_encrypted(url) else {}
 
 
 def _plain_client(url: str, options: dict[str, Any]) -> "Redis":
@@ -48,8 +59,10 @@ def _plain_client(url: str, options: dict[str, Any]) -> "Redis":
     except ValueError:
         # Not the library's words: they can quote a piece of a password.
         raise InvalidConfiguration(
-            "a Redis address begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+            "a Redis address begins with redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://,"
+            " redis+cluster:// or rediss+cluster://"
         ) from None
+    cast("Any", client.connection_pool).connection_kwargs.update(tls_options(url))
     return client
 
 
@@ -64,12 +77,20 @@ class _MasterClient(Redis):
 
 def _sentinel_client(url: str, options: dict[str, Any]) -> "Redis":
     target = SentinelUrl.parse(url)
-    sentinel_options = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "password": target.sentinel_password}
+    sentinel_options: dict[str, Any] = {
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": 1.0,
+        "password": target.sentinel_password,
+    }
+    sentinel_options |= _encryption(url)
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         list(target.hosts), sentinel_kwargs=sentinel_options
     )
+    options |= _encryption(url)
     options |= {"db": target.db, "username": target.username, "password": target.password}
-    client: Redis = sentinel.master_for(target.master, redis_class=_MasterClient, **options)
+    client: Redis = sentinel.master_for(
+        target.master, redis_class=_MasterClient, connection_pool_class=MasterPool, **options
+    )
     return client
 
 

@@ -11,20 +11,21 @@ named the old one; behind an address that moved (a service, a proxy, DNS) it wou
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import redis.exceptions as rx
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
-__all__ = ("chunks", "make_cancellable")
+__all__ = ("chunks", "cut", "make_cancellable")
 
 
 def make_cancellable(client: "Redis") -> None:
     """Let this client's future connections be cancellable, whatever their kind (TCP, TLS, Unix, Sentinel)."""
     pool = client.connection_pool
     base = pool.connection_class
-    pool.connection_class = type(f"Cancellable{base.__name__}", (_CancellableSend, _LeavesReplica, base), {})
+    parts = (_CancellableSend, _LeavesReplica, _DropsDeaf, base)
+    pool.connection_class = type(f"Cancellable{base.__name__}", parts, {"pool": pool})
 
 
 class _CancellableSend(AbstractConnection):
@@ -62,6 +63,29 @@ class _LeavesReplica(AbstractConnection):
         except rx.ReadOnlyError:
             await self.disconnect(nowait=True)
             raise
+
+
+class _DropsDeaf(AbstractConnection):
+    """Reads as `AbstractConnection` does. When no answer comes in time, those that wait in the pool are closed.
+
+    A firewall that forgets connections forgets all of them at once, and each would cost somebody a deadline.
+    """
+
+    pool: ClassVar[ConnectionPool]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except rx.TimeoutError:
+            await self.pool.disconnect(inuse_connections=False)
+            raise
+
+
+def cut(connection: AbstractConnection) -> None:
+    """End a connection under whoever uses it, who sees it as if the network had done so."""
+    writer = connection._writer
+    if writer is not None:
+        writer.transport.abort()
 
 
 def chunks(command: str | bytes | Iterable[bytes]) -> Iterable[bytes]:

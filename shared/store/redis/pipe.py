@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError
 
+from shared.errors import StoreUnavailable
 from shared.store.redis.errors import mapping
 from shared.store.redis.resp import Conversation, Words, packed
-from shared.store.redis.role import look_of
+from shared.store.redis.role import look_of, tells_of_failover
 
 __all__ = ("Command", "RedisPipe")
 
@@ -43,13 +43,28 @@ class RedisPipe:
                     conversation = await self._usable()
                     async with asyncio.timeout(conversation.timeout_s):
                         replies = await _answers(conversation, commands)
+            except StoreUnavailable:
+                await self._doubt()
+                await self.aclose()
+                raise
             except BaseException:
                 await self.aclose()
                 raise
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                # A master no more: it keeps the connection and would refuse for ever. The next one is asked for.
+            if any(tells_of_failover(reply) for reply in replies):
+                # Perhaps a master no more: it keeps the connection and would refuse for ever. So who is one is asked.
+                await self._doubt()
                 await self.aclose()
             return replies
+
+    async def _doubt(self) -> None:
+        """Tell the others: their connections may be as deaf, or lead to the same master that is none any more."""
+        if self._conversation is None:
+            return
+        look = look_of(self._conversation.connection)
+        if look is not None:
+            await look.doubt()
+        else:
+            await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         conversation, self._conversation = self._conversation, None

@@ -22,8 +22,9 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
 from shared.store.redis.connection import chunks
 from shared.store.redis.resp import packed
+from shared.store.redis.sentinel.pool import MasterPool
 
-__all__ = ("RoleLook", "keep_to_master", "look_of")
+__all__ = ("RoleLook", "keep_to_master", "look_of", "tells_of_failover")
 
 _QUESTION: Final = packed(("HELLO",))
 _EVERY_S: Final = 1.0
@@ -39,6 +40,8 @@ class _Doubt:
     async def raise_(self) -> None:
         """Who is busy looks with its next command. Who is idle is closed, or each would cost somebody a refusal."""
         self.raised_at = time.monotonic()
+        if isinstance(self._pool, MasterPool):
+            self._pool.hint()
         await self._pool.disconnect(inuse_connections=False)
 
 
@@ -119,8 +122,8 @@ class _LooksAtRole(AbstractConnection):
             raise _refusal()  # to all that was sent along with the question
         try:
             return await super().read_response(*args, **options)
-        except (rx.ConnectionError, rx.ResponseError) as error:
-            if self.look is not None and _tells_of_failover(error):
+        except (rx.ConnectionError, rx.TimeoutError, rx.ResponseError) as error:
+            if self.look is not None and tells_of_failover(error):
                 await self.look.doubt()
             raise
 
@@ -147,5 +150,11 @@ def _pairs(answer: object) -> dict[Any, Any]:
     return dict(zip(answer[::2], answer[1::2], strict=False)) if isinstance(answer, list) else {}
 
 
-def _tells_of_failover(error: Exception) -> bool:
-    return isinstance(error, rx.ConnectionError | rx.ReadOnlyError) or str(error).startswith("UNBLOCKED")
+def tells_of_failover(error: object) -> bool:
+    """Whether a failure or a refusal may mean that there is another master now.
+
+    NOREPLICAS among them: a master whose replica was promoted has none, long before it learns that it is none itself.
+    """
+    if isinstance(error, rx.ConnectionError | rx.TimeoutError | rx.ReadOnlyError):
+        return True
+    return isinstance(error, rx.ResponseError) and str(error).startswith(("UNBLOCKED", "NOREPLICAS"))

@@ -26,6 +26,7 @@ from shared.store.redis.errors import about_key, is_missing_function, is_wrong_t
 from shared.store.redis.library import Library
 from shared.store.redis.pipe import Command
 from shared.store.redis.reads import Answer, LogRead, RedisReads
+from shared.store.redis.sentinel.pool import follow_master
 from shared.store.redis.topology import (
     Pipe,
     is_cluster,
@@ -279,6 +280,9 @@ class RedisStore:
     async def ping(self) -> None:
         with mapping():
             await self._client.ping()
+
+    async def watch(self) -> None:
+        await follow_master(self._client)
 
     async def prove(self, role: Role) -> None:
         """Writes nothing. Each node of a cluster has rights of its own, and is asked for itself."""

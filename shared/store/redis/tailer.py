@@ -20,6 +20,7 @@ from shared.log.position import Position
 from shared.store.redis.errors import about_key, mapping
 from shared.store.redis.replies import log_entries
 from shared.store.redis.resp import detached_connection, packed, packed_bytes, unblocked
+from shared.store.redis.role import look_of
 
 __all__ = ("RedisTailer",)
 
@@ -92,6 +93,14 @@ class RedisTailer:
         with mapping():
             return await unblocked(self._client, self._client_id)
 
+    async def _doubt(self) -> None:
+        """Perhaps there is another master now. Reads from the old one would go on, and be stale."""
+        look = look_of(self._connection) if self._connection is not None else None
+        if look is not None:
+            await look.doubt()
+        else:
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
         self._client_id = 0
@@ -152,9 +161,8 @@ class RedisTailer:
                 async with asyncio.timeout(timeout_s):
                     return await conversation
         except StoreError:
+            await self._doubt()
             await self.aclose()
-            # Perhaps there is another master now. Reads from the old one would go on, and be stale.
-            await self._client.connection_pool.disconnect(inuse_connections=False)
             raise
         except BaseException:
             await self.aclose()

@@ -1,0 +1,3 @@
+"""A master found through Sentinels: what they say of it, and connections that leave when they name another one."""
+
+__all__ = ()
