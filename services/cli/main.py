@@ -135,7 +135,7 @@ def edge(
         settings = Settings.load().model_copy(update={name: value for name, value in said.items() if value is not None})
         return run(settings)
 
-    raise typer.Exit(run_to_exit_code(command))
+    raise typer.Exit(run_to_exit_code(command, interrupted=ExitCode.OK))
 
 
 @app.command(rich_help_panel="Run one process")
@@ -153,7 +153,7 @@ def worker() -> None:
     from services.console.operation import run_to_exit_code
     from shared.settings.settings import Settings
 
-    raise typer.Exit(run_to_exit_code(lambda: run(Settings.load())))
+    raise typer.Exit(run_to_exit_code(lambda: run(Settings.load()), interrupted=ExitCode.OK))
 
 
 @app.command(rich_help_panel="Run one process")
@@ -173,7 +173,7 @@ def model(
     from services.console.operation import run_to_exit_code
     from shared.settings.settings import Settings
 
-    raise typer.Exit(run_to_exit_code(lambda: run(Settings.load(), host, port)))
+    raise typer.Exit(run_to_exit_code(lambda: run(Settings.load(), host, port), interrupted=ExitCode.OK))
 
 
 @app.command(rich_help_panel="Talk to it")

@@ -19,12 +19,15 @@ def perform(operation: Coroutine[Any, Any, ExitCode]) -> ExitCode:
     return run_to_exit_code(lambda: asyncio.run(operation))
 
 
-def run_to_exit_code(command: Callable[[], ExitCode]) -> ExitCode:
-    """Typed errors become one line and a hint; anything else is a bug and keeps its traceback."""
+def run_to_exit_code(command: Callable[[], ExitCode], *, interrupted: ExitCode = ExitCode.INTERRUPTED) -> ExitCode:
+    """Typed errors become one line and a hint; anything else is a bug and keeps its traceback.
+
+    `interrupted` is what Ctrl-C means: for a server it is the usual way to stop, however early it comes.
+    """
     try:
         return command()
     except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+        return interrupted
     except TailraceError as error:
         report(error)
         return ExitCode.FAILED

@@ -1,5 +1,6 @@
 """`tailrace edge` and `tailrace worker` in the foreground: ready, refusing, stopping."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -42,6 +43,19 @@ async def test_a_worker_gets_ready_and_stops(redis_url: str, tmp_path: Path, num
         command.process.send_signal(number)
         assert await command.end(within_s=10) == 0
     assert command.out == b""
+
+
+@pytest.mark.parametrize("name", ["edge", "worker"])
+async def test_ctrl_c_during_the_start_is_a_stop_like_any_other(tmp_path: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(30)
+        environment = ours(redis_url=f"redis://127.0.0.1:{mute.getsockname()[1]}/0", edge_port=0)
+        async with running(name, cwd=tmp_path, environment=environment) as command:
+            connection, _ = await asyncio.to_thread(mute.accept)
+            with connection:
+                command.process.send_signal(signal.SIGINT)
+                assert await command.end(within_s=10) == 0
+    assert b"Traceback" not in command.err
 
 
 async def test_an_edge_starts_before_its_redis(tmp_path: Path) -> None:
