@@ -37,11 +37,12 @@ async def test_nothing_overflows(chromium: Browser, stack: Stack, log: RedisStor
         events.tool_call(0, LONG, call_id="call_1", name="search" * 20),
         events.error("provider_failed", LONG, retryable=True, usage={}),
     ]
-    await append(log, stream, said)
     context = await chromium.new_context(viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True)
     tab = await Tab.open(context, f"http://127.0.0.1:{stack.ports[0]}")
+    await tab.page.locator(f"[data-testid=running] a[href='/?stream={stream}']").wait_for()
     assert await tab.page.evaluate(BEYOND) == []
 
+    await append(log, stream, said)
     await tab.page.goto(f"http://127.0.0.1:{stack.ports[0]}/?stream={stream}")
     await tab.is_in("ended")
     await tab.page.locator(".reasoning summary").click()

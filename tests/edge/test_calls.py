@@ -338,7 +338,9 @@ async def test_a_bad_listing_is_refused(broker: Stack, query: str) -> None:
 async def test_providers_are_named_without_their_addresses(broker: Stack) -> None:
     async with opened(broker.ports[0], "GET", "/v1/providers") as answer:
         raw = await answer.read()
-    assert json.loads(raw)["providers"][0]["name"] == "scripted"
+    (provider,) = json.loads(raw)["providers"]
+    assert provider["name"] == "scripted"
+    assert (provider["models"], provider["offers"]) == ([MODEL, f"{MODEL}-*"], [MODEL])
     assert b"http" not in raw
 
 

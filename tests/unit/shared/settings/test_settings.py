@@ -168,3 +168,11 @@ def test_providers_are_asked_in_the_order_of_the_file() -> None:
 def test_a_provider_is_openai_without_continuation_unless_said() -> None:
     provider = ProviderSettings(name="p", base_url="http://h", models=["*"])
     assert (provider.dialect, provider.continuation, provider.include_usage) == ("openai", "none", True)
+
+
+def test_what_is_offered_is_what_is_named_and_each_model_once() -> None:
+    far = ProviderSettings(name="far", base_url="https://far.example/v1", models=["gpt-*"])
+    near = ProviderSettings(name="near", base_url="http://near.example/v1", models=["small", "gpt-5", "llama-?"])
+    settings = Settings(providers=[far, near], offered_models=["gpt-5", "llama-3", "claude-9"])
+    assert settings.offers_of(far) == ["gpt-5"]
+    assert settings.offers_of(near) == ["small", "llama-3"]
