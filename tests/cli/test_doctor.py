@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.cli.checks.redis import eviction, memory, persistence, skew, strain, version
+from services.cli.checks.redis import eviction, holes, memory, persistence, skew, strain, version
 from services.cli.checks.surroundings import is_somebody_elses
 from shared.settings.settings import Settings
 from shared.store.redis.client import open_client
@@ -19,6 +19,7 @@ from tests.cli.fake_edge import error, fake_edge
 from tests.conftest import missing
 from tests.support.provider import scripted_provider
 from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, free_port, running_redis
+from tests.support.rights import RestrictedUser
 from tests.support.service import ours
 
 __all__ = ()
@@ -344,3 +345,30 @@ def test_clocks(offset_s: float, status: str) -> None:
 
 def test_an_unknown_policy_is_no_good_policy() -> None:
     assert eviction({}, is_allowed=False).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("info", "hole"),
+    [
+        ({"redis_version": "7.2.4"}, "CVE-2025-49844"),
+        ({"redis_version": "8.2.1"}, "CVE-2025-49844"),
+        ({"redis_version": "8.4.0"}, "CVE-2026-23479"),
+        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "8.1.3"}, "CVE-2025-49844"),
+        ({"redis_version": "8.6.3"}, ""),
+        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.0.0"}, ""),
+    ],
+)
+def test_known_holes(info: dict[str, Any], hole: str) -> None:
+    found = holes([info])
+    assert [finding.status for finding in found] == (["warning"] if hole else [])
+    assert hole in "".join(finding.detail for finding in found)
+
+
+async def test_rights_that_are_missing_are_named(tmp_path: Path, healthy: RedisServer) -> None:
+    user = RestrictedUser(healthy)
+    await user.grant()
+    assert "rights" not in by_check(await say("doctor", "--load", cwd=tmp_path, environment=ours(redis_url=user.url)))
+    await user.grant(without=("xdel",))
+    found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=user.url)))["rights"]
+    assert found["status"] == "failed"
+    assert "XDEL" in found["detail"]

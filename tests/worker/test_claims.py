@@ -1,4 +1,4 @@
-"""Claims that were not answered, or that a failover has lost, are tried again at once: no stream has to wait."""
+"""Claims and endings that were not answered, or that a failover has lost, are made again: no stream has to wait."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -89,3 +89,27 @@ async def test_a_claim_that_a_failover_has_lost_is_made_again(own: Own) -> None:
     meta = await own.pulls.until_over(stream_id, within_s=15)
     assert meta.status == "done", meta.error
     assert await own.pulls.parts(stream_id) == expected(script)
+
+
+async def test_an_ending_that_a_failover_has_lost_is_written_again(own: Own) -> None:
+    """As on a replica that was promoted before it heard of the end: the answer is not asked for a second time."""
+    script = Script(key(), chunks=120, rate=60)
+    stream_id = await own.create(script)
+    await own.pulls.until_tail(stream_id, 100)
+    keys, client = own.pulls.store.keys, own.pulls.store.client
+    names = keys.of_stream(stream_id)
+    held = {name: await client.dump(name) for name in names if await client.exists(name)}
+    ended = await own.pulls.until_over(stream_id)
+
+    for name in names:
+        if name in held:
+            await client.restore(name, 60_000, held[name], replace=True)
+        else:
+            await client.delete(name)
+    assert (await own.pulls.meta(stream_id)).status == "running"
+
+    again = await own.pulls.until_over(stream_id, within_s=8)
+    assert (again.status, again.tail, again.usage) == ("done", ended.tail, ended.usage)
+    assert (again.finish_reason, len(again.fences)) == (ended.finish_reason, 1)
+    assert await own.pulls.parts(stream_id) == expected(script)
+    assert len(own.pulls.providers[0].seen()) == 1

@@ -8,10 +8,11 @@ from redis.exceptions import AuthenticationError
 
 from services.cli.checks.finding import Finding, failed, ok, skipped, warning
 from services.local.stack import without_password
-from shared.errors import StoreError, StoreReadOnly
+from shared.errors import StoreDenied, StoreError, StoreReadOnly
 from shared.log.keys import Keyspace
 from shared.queue.arq import queue_name
 from shared.settings.settings import Settings
+from shared.store.redis.access.tls import is_unverified
 from shared.store.redis.client import open_client
 from shared.store.redis.cluster.client import ClusterClient
 from shared.store.redis.errors import mapping
@@ -23,7 +24,7 @@ from shared.store.version import Version
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ("check_queue", "check_redis", "eviction", "memory", "persistence", "skew", "strain", "version")
+__all__ = ("check_queue", "check_redis", "eviction", "holes", "memory", "persistence", "skew", "strain", "version")
 
 _NEWER: Final = "install Redis 7.0 or Valkey 7.2, or newer"
 _MENDED: Final = "install the newest of its line, or see that your distribution has mended them"
@@ -47,12 +48,15 @@ async def check_redis(settings: Settings, *, load: bool) -> Sequence[Finding]:
         with mapping():
             info, infos = await client.info(), await _infos(client)
             return [
+                *_encryption(settings.redis_url),
                 ok("redis", f"answers at {place}{'' if len(infos) == 1 else f'; {len(infos)} masters'}"),
                 _worst([version(each) for each in infos]),
+                *holes(infos),
                 _worst([eviction(each, is_allowed=settings.allow_eviction) for each in infos]),
                 _worst([persistence(each) for each in infos]),
                 await _memory(client, info, settings),
                 await _functions(client, load=load),
+                *await _rights(client, settings),
                 await _clock(client),
             ]
     except StoreError as error:
@@ -96,13 +100,30 @@ def is_about_password(error: StoreError) -> bool:
 
 
 def version(info: Info) -> Finding:
-    """Functions came with Redis 7.0. Of a number with known holes only its packager knows whether they are mended."""
+    """Functions came with Redis 7.0, and what they call."""
     found = Version.of(info)
     if not found.is_enough:
         return failed("redis version", f"{found} is older than {found.oldest}", _NEWER)
-    if found.holes:
-        return warning("redis version", f"{found} has known holes: {'; '.join(found.holes)}", _MENDED)
     return ok("redis version", str(found))
+
+
+def holes(infos: Sequence[Info]) -> Sequence[Finding]:
+    """A warning for known holes. Whether a distribution has mended them under its number only that can tell."""
+    versions = {str(found): found.holes for found in map(Version.of, infos) if found.holes}
+    if not versions:
+        return ()
+    detail = "; ".join(f"{name}: {', '.join(known)}" for name, known in versions.items())
+    return (warning("redis holes", detail, _MENDED),)
+
+
+def _encryption(url: str) -> Sequence[Finding]:
+    """A warning if TLS does not say who is spoken to; nothing else is worth a line."""
+    if not is_unverified(url):
+        return ()
+    detail = "encrypted, but anybody could stand in Redis' place (ssl_cert_reqs=none or ssl_check_hostname=no)"
+    return (
+        warning("redis tls", detail, "name the authority with ?ssl_ca_certs=… and have the host in the certificate"),
+    )
 
 
 def eviction(info: Info, *, is_allowed: bool) -> Finding:
@@ -203,6 +224,17 @@ async def _functions(client: "Redis", *, load: bool) -> Finding:
                 "functions", f"cannot be loaded: {error.message}", "allow the user FUNCTION and FCALL (ACL SETUSER)"
             )
     return ok("functions", f"{library.name} is loaded")
+
+
+async def _rights(client: "Redis", settings: Settings) -> Sequence[Finding]:
+    """What the user lacks, if the functions are there to tell."""
+    if not await _tried(lambda: Library.read().is_loaded(client)):
+        return ()
+    try:
+        await RedisStore(client, Keyspace(settings.prefix)).prove("worker")
+    except StoreDenied as denial:
+        return (failed("rights", denial.message, "grant them (ACL SETUSER); docs/deploy.md has the whole list"),)
+    return ()
 
 
 async def _clock(client: "Redis") -> Finding:

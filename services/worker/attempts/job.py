@@ -211,7 +211,10 @@ class Jobs:
             raise
         finally:
             self._cancels.remove(writer)
-            self._renewer.remove(writer)
+            if writer.has_ended:
+                self._renewer.keep(writer)
+            else:
+                self._renewer.remove(writer)
         return None
 
     async def _not_claimed(

@@ -27,12 +27,16 @@ logger = logging.getLogger(__name__)
 _MARGIN_S = 1.0
 # After a beat that Redis did not answer the next one comes sooner: a lease has room for few that are missed.
 _RETRY_S = 0.5
+# Of all ended streams that are kept together; the oldest go first.
+_MOST_KEPT_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _Lease:
     writer: Writer
     renewed_at: float
+    # Of a stream that has ended: until when its writer is kept, should a failover lose the ending.
+    kept_until: float | None = None
 
 
 class LeaseRenewer:
@@ -62,6 +66,22 @@ class LeaseRenewer:
     def add(self, writer: Writer) -> None:
         """Beat for a stream that was claimed just now."""
         self._leases[writer.id] = _Lease(writer, time.monotonic())
+
+    def keep(self, writer: Writer) -> None:
+        """Look after an ended stream for the length of a lease: so long a failover may take to show its losses."""
+        now = time.monotonic()
+        self._leases.pop(writer.id, None)
+        self._leases[writer.id] = _Lease(writer, now, now + self._settings.lease_s)
+        self._drop_beyond(_MOST_KEPT_BYTES)
+
+    def _drop_beyond(self, most_bytes: int) -> None:
+        kept = [lease for lease in self._leases.values() if lease.kept_until is not None]
+        held_bytes = sum(lease.writer.kept_bytes for lease in kept)
+        for lease in kept:
+            if held_bytes <= most_bytes:
+                return
+            held_bytes -= lease.writer.kept_bytes
+            self.remove(lease.writer)
 
     def remove(self, writer: Writer) -> None:
         lease = self._leases.get(writer.id)
@@ -99,6 +119,9 @@ class LeaseRenewer:
         return not any(isinstance(reply, Exception) for reply in replies)
 
     def _take(self, lease: _Lease, reply: BeatReply | Exception, sent_at: float) -> None:
+        if lease.kept_until is not None:
+            self._take_kept(lease, reply, lease.kept_until)
+            return
         match reply:
             case Beating(cancelling):
                 lease.renewed_at = sent_at
@@ -111,6 +134,17 @@ class LeaseRenewer:
             case _ if time.monotonic() > lease.renewed_at + self._settings.lease_s - _MARGIN_S:
                 logger.warning("lease not renewed in time; the stream is given up", extra={"stream": lease.writer.id})
                 self._tell(lambda: lease.writer.fail(Lapsed(Fenced(lease.writer.attempt))))
+
+    def _take_kept(self, lease: _Lease, reply: BeatReply | Exception, kept_until: float) -> None:
+        """Of a stream that has ended `CLOSED` is as it should be. `BEATING` says that the store knows of no ending."""
+        match reply:
+            case Beating():
+                logger.warning("the store has lost an ending; it is written again", extra={"stream": lease.writer.id})
+                self._tell(lease.writer.end_again)
+            case Closed() if time.monotonic() < kept_until:
+                return
+            case Closed() | Fenced() | Gone():
+                self._tell(lambda: self.remove(lease.writer))
 
     def _tell(self, call: Callable[[], None]) -> None:
         assert self._loop is not None

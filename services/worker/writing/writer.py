@@ -145,6 +145,28 @@ class Writer:
             self._settled.set()
             self._stopped()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the store has acknowledged the terminal event."""
+        return bool(self._ring) and self._ring[-1][2].is_terminal and not self._in_flight
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept for repair."""
+        return self._ring_bytes
+
+    def end_again(self) -> None:
+        """Write the ending once more, because the store has lost it in a failover: the answer stands here still."""
+        if self._failure is not None or not self.has_ended:
+            return
+        end, self._safe, ending = self._ring.pop()
+        self._ring_bytes -= len(ending.value)
+        self._pending_bytes += len(ending.value)
+        self.tail = end - ending.size
+        # What meta was to be told with it is in flight still: nothing has followed it.
+        self._send_next([ending])
+        self._notify(self)
+
     # For the appender
 
     @property

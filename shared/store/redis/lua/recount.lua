@@ -24,7 +24,9 @@ local function recount(keys, args)
     return refusal
   end
   local prefix = string.sub(keys[META], 1, -1 - #id_of(keys[META]))
+  local requests_prefix = string.sub(prefix, 1, -1 - #'meta:') .. 'request:'
   local total, largest, by_tenant, created = 0, 0, {}, {}
+  local requests, blocks = 0, 0
   for _, id in ipairs(redis.call('ZRANGE', keys[RECENT], 0, -1)) do
     -- A key that is no hash any more is not the trouble of the others.
     local held = redis.pcall('HMGET', prefix .. id, 'settled', 'tenant', 'whole', 'folded', 'created_ms')
@@ -32,6 +34,9 @@ local function recount(keys, args)
       local bytes = (tonumber(held[1]) or 0) + share_of(held[3], held[4])
       total, largest = total + bytes, math.max(largest, bytes)
       by_tenant[held[2]] = (by_tenant[held[2]] or 0) + bytes
+      -- Counted as what takes them off again does: two versions that count a request differently leave a difference otherwise.
+      local own = { [META] = prefix .. id, [REQUEST] = requests_prefix .. id }
+      requests, blocks = requests + held_request_bytes(own), blocks + blocks_bytes(own)
       created[id] = held[5]
     elseif not held.err then
       strike_off(keys, id)
@@ -53,7 +58,7 @@ local function recount(keys, args)
   if drift ~= 0 then
     redis.call('HSET', keys[USAGE], 'bytes', digits(total))
   end
-  redis.call('HSET', keys[USAGE], 'largest', digits(largest))
+  redis.call('HSET', keys[USAGE], 'largest', digits(largest), 'requests', digits(requests), 'blocks', digits(blocks))
   bound_sums(keys)
   return { 'RECOUNTED', digits(drift), digits(streams), digits(largest) }
 end
