@@ -19,7 +19,8 @@ from services.edge.api.schemas import CreateStream
 from services.edge.api.state import StateResponse, described, limiter_for_states, memory_state
 from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.feed import Feed
-from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Judged, Reader
+from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Reader
+from services.edge.delivery.reading import Judged
 from services.edge.wires.wire import Wire
 from shared.errors import (
     Draining,

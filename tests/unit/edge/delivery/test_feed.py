@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from services.edge.carriers.carrier import Wrap
 from services.edge.carriers.uvicorn_protocol import DirectSocket
 from services.edge.delivery.batch import Batch
 from services.edge.delivery.feed import Diverged, Feed
+from services.edge.delivery.live import Channel
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.sse import SSE
-from services.edge.wires.wire import Wire
+from services.edge.wires.wire import Wire, WireState
 from shared.log.events import Event, LogEntry, delta, done, fence
 from shared.log.page import DeltaPage
 from shared.log.position import START, EventId, Position
@@ -34,12 +36,18 @@ class Listener:
     fails: bool = False
     writes: list[int] = field(default_factory=list)
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
+    wire_state: WireState = None
+    wrap: Wrap = bytes
+
+    @property
+    def channel(self) -> Channel:
+        return Channel(self.wire, self.wrap)
+
+    def write(self, wrapped: bytes) -> DirectSocket | None:
         if self.fails:
             raise RuntimeError("the transport is closed")
-        size, _, rest = chunked.partition(b"\r\n")
-        self.raw += rest[: int(size, 16)]
-        self.writes.append(int(size, 16))
+        self.raw += wrapped
+        self.writes.append(len(wrapped))
         if self.stalls:
             self.stalls.leave(self)
         return None
@@ -216,7 +224,7 @@ async def test_a_page_that_continues_the_tail_is_taken_as_its_entries_are() -> N
     batch, twins = feed.after(2), other.after(2)
     assert batch is not None
     assert twins is not None
-    assert batch.frames(SSE) == twins.frames(SSE)
+    assert batch.frames(SSE, None) == twins.frames(SSE, None)
 
 
 async def test_a_page_that_was_read_twice_or_has_a_hole_is_looked_into() -> None:
@@ -391,7 +399,7 @@ def walk(feed: Feed, listener: Listener) -> str:
     offset, said = listener.cursor.position.offset, b""
     while (batch := feed.after(offset)) is not None:
         assert batch.start == offset
-        said, offset = said + batch.frames(SSE), batch.end
+        said, offset = said + batch.frames(SSE, None), batch.end
     return "".join((item.data or {}).get("delta", "") for item in SseParser().feed(said))
 
 
