@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller
+from services.edge.api.state import StateResponses
 from services.edge.carriers.carrier import Disconnected, Headers
 from services.edge.carriers.uvicorn_protocol import DirectSocket
 from services.edge.delivery.delivery import Delivery
@@ -311,8 +312,8 @@ async def test_the_state_of_a_trimmed_stream_says_what_its_content_lacks() -> No
     store = MemoryStore()
     stream_id = await trimmed_stream(store)
     async with running_delivery(store) as delivery:
-        response = await Streams(store, NoQueue(), delivery, Settings()).state(Caller(TENANT), stream_id)
-        state = await body_of(response)
+        meta = await Streams(store, NoQueue(), delivery, Settings()).state(Caller(TENANT), stream_id)
+        state = await body_of(StateResponses(store, Settings()).of(meta))
     assert state["content"] == [{"type": "text", "text": LONG[state["trimmed_units"] :]}]
     assert state["trimmed_units"] > 0
 
