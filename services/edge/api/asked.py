@@ -1,5 +1,6 @@
 """What a request for events asks for: parsed once, for the route and for the fast path."""
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -8,7 +9,7 @@ from services.edge.wires.registry import Wires
 from services.edge.wires.wire import Wire
 from shared.log.position import MAX_EVENT_ID_CHARS
 
-__all__ = ("EVENTS_PARAMETERS", "EventsAsked", "asks_for_the_status", "header", "wanted_wire")
+__all__ = ("EVENTS_PARAMETERS", "EventsAsked", "asks_for_the_status", "events_content", "wanted_wire")
 
 # In the order in which they count; the header `Last-Event-ID` wins over all of them.
 _QUERY_CURSORS: Final = ("last_event_id", "lastEventID", "lastEventId", "after")
@@ -32,6 +33,15 @@ EVENTS_PARAMETERS: Final = [
 ]
 
 
+def events_content(wires: Iterable[Wire]) -> dict[str, dict[str, Any]]:
+    """An example of every wire by its media type, as OpenAPI has it."""
+    content: dict[str, dict[str, Any]] = {}
+    for wire in wires:
+        shown = content.setdefault(wire.media_type.partition(";")[0], {"examples": {}})
+        shown["examples"][wire.name] = {"value": wire.example}
+    return content
+
+
 class EventsAsked(NamedTuple):
     """A cursor as it was given, and the wire to be told on, which was named or is the default."""
 
@@ -42,7 +52,7 @@ class EventsAsked(NamedTuple):
     @classmethod
     def by(cls, request: Request, wires: Wires) -> "EventsAsked":
         """Raises `InvalidRequest` for a wire that there is not."""
-        cursor = header(request, b"last-event-id") or _query_cursor(request)
+        cursor = _header(request, b"last-event-id") or _query_cursor(request)
         if cursor is not None:
             cursor = cursor[: MAX_EVENT_ID_CHARS + 1]  # refused all the same, without carrying more of it along
         wanted = wanted_wire(request, wires)
@@ -52,7 +62,7 @@ class EventsAsked(NamedTuple):
 def wanted_wire(request: Request, wires: Wires) -> Wire | None:
     """The wire that the query names, or the `Accept` header; None if none is named."""
     name = request.query_params.get("wire") if request.scope["query_string"] else None
-    return wires.wanted(accept=header(request, b"accept") or "", name=name)
+    return wires.wanted(accept=_header(request, b"accept") or "", name=name)
 
 
 def asks_for_the_status(request: Request) -> bool:
@@ -60,7 +70,7 @@ def asks_for_the_status(request: Request) -> bool:
     return request.query_params.get("wait") == "0" or "wait=0" in request.headers.get("prefer", "")
 
 
-def header(request: Request, wanted: bytes) -> str | None:
+def _header(request: Request, wanted: bytes) -> str | None:
     """The first header of this name. Starlette's own look-up decodes all of them first."""
     for name, value in request.scope["headers"]:
         if name == wanted:

@@ -9,7 +9,13 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller, CallerOf
-from services.edge.api.asked import EVENTS_PARAMETERS, EventsAsked, asks_for_the_status, wanted_wire
+from services.edge.api.asked import (
+    EVENTS_PARAMETERS,
+    EventsAsked,
+    asks_for_the_status,
+    events_content,
+    wanted_wire,
+)
 from services.edge.api.body import read_json
 from services.edge.api.event_stream import EventStream
 from services.edge.api.problems import explain
@@ -46,7 +52,7 @@ _LOOK_UP: Final[dict[int | str, dict[str, Any]]] = {
 }
 _EVENTS: Final = {
     "description": "The events, until the stream ends.",
-    "content": {wire.media_type.partition(";")[0]: {"example": wire.example} for wire in WIRES},
+    "content": events_content(WIRES),
 }
 _MAX_KEY_CHARS: Final = 255
 _NOT_FOR_THE_PROVIDER: Final = {"metadata", "on_interruption"}
