@@ -54,7 +54,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "puller": {"attempts"},
         "attempts": {"writing", "providers"},
         "writing": set(),
-        "upkeep": set(),
+        "upkeep": {"writing"},
         "providers": set(),
     },
     "shared": {

@@ -1,7 +1,7 @@
 """The whole broker for tests: a scripted provider, workers and edges, each a process, on a Redis that is there."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,7 @@ def running_stack(
     prefix: str,
     edges: int = 3,
     workers: int = 1,
-    programs: Mapping[str, Sequence[str]] | None = None,
+    programs: Mapping[str, Any] | None = None,
     **settings: str | float,
 ) -> Iterator[Stack]:
     """Start everything at once and wait until all of it is ready. `programs` are other edges than the product's."""

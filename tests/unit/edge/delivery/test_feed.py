@@ -116,8 +116,8 @@ def at(offset: int, attempt: int = 1) -> EventId:
     return EventId(Position(attempt, offset), nonce(attempt))
 
 
-def live(feed: Feed, wire: Wire = SSE) -> Listener:
-    listener = Listener(feed.cursor, wire)
+def live(feed: Feed, wire: Wire = SSE, *, wrap: Wrap = bytes) -> Listener:
+    listener = Listener(feed.cursor, wire, wrap=wrap)
     feed.readers.add(listener)
     feed.join(listener)
     return listener
@@ -138,6 +138,36 @@ async def test_live_readers_of_both_wires_are_written_what_comes() -> None:
     assert [reader.text for reader in readers] == ["abc"] * 3
     assert [reader.woken for reader in readers] == [0, 0, 0]
     assert told == [("sse", 4), ("ndjson", 2), ("sse", 2), ("ndjson", 1)]
+
+
+async def test_each_kind_of_carrier_wraps_once_what_is_framed_once() -> None:
+    """Two kinds for one wire, and another wire between them."""
+    feed, wrapped = await fresh_feed(), list[bytes]()
+
+    def parcelled(payload: bytes) -> bytes:
+        wrapped.append(payload)
+        return b"<%b>" % payload
+
+    wire = CountedSse()
+    plain, other = live(feed, wire), live(feed, NDJSON)
+    pair = [live(feed, wire, wrap=parcelled), live(feed, wire, wrap=parcelled)]
+    feed.extend(page("ab"))
+    feed.extend(page("c", start=2))
+    assert wire.pages == len(wrapped) == 2
+    assert plain.raw == b"".join(wrapped)
+    assert [each.raw for each in pair] == [b"".join(b"<%b>" % payload for payload in wrapped)] * 2
+    assert other.text == "abc"
+
+
+class CountedSse(type(SSE)):  # type: ignore[misc]
+    """The wire that the product has, which counts the pages that it is asked for."""
+
+    pages = 0
+
+    def deltas(self, page: DeltaPage, nonce: bytes, state: WireState) -> bytes:
+        self.pages += 1
+        framed: bytes = super().deltas(page, nonce, state)
+        return framed
 
 
 async def test_whoever_is_not_live_is_woken_and_takes_what_it_lacks() -> None:
