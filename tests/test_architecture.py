@@ -7,7 +7,7 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,42 @@ MAY_IMPORT: dict[str, set[str]] = {
 COMPOSITION_ROOTS = ("services.cli", "services.bench", "services.local", "services.console")
 # A folder with more modules than this hides what it holds.
 MOST_MODULES = 15
+
+# What a room, or a module beside the rooms, may use of the others in its house: arrows run down, and what is at the
+# bottom knows nobody. A part of a room is named with a dot, and the longest name that fits decides.
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "services.edge": {
+        "main": {"app", "server"},
+        "server": {"api.fast_path", "carriers.uvicorn_protocol"},
+        "app": {"api", "delivery", "pages", "streams", "wires.registry"},
+        "api": {"streams", "access", "delivery", "wires", "carriers"},
+        "pages": {"access"},
+        "streams": {"statistics", "access", "delivery", "wires"},
+        "statistics": set(),
+        "access": set(),
+        "delivery": {"wires", "carriers.carrier", "carriers.uvicorn_protocol"},
+        "wires": set(),
+        "carriers": set(),
+    },
+    "services.worker": {
+        "main": {"puller", "attempts", "writing", "upkeep", "providers"},
+        "puller": {"attempts"},
+        "attempts": {"writing", "providers"},
+        "writing": set(),
+        "upkeep": {"writing"},
+        "providers": set(),
+    },
+    "shared": {
+        "telemetry": {"log", "store", "settings", "errors"},
+        "queue": {"store", "errors", "backoff"},
+        "store": {"log", "settings", "errors", "backoff"},
+        # The names of policies and the forms of addresses, which are the store's.
+        "settings": {"store.calls", "store.redis.address", "errors"},
+        "log": {"errors"},
+        "errors": set(),
+        "backoff": set(),
+    },
+}
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 # A task belongs to a group, and a group is called one. A task without a group is lost when it fails.
@@ -166,7 +202,138 @@ def class_names_in_words(module: Module) -> Iterator[str]:
             yield f"{module.name}:{node.lineno} reads {node.attr}"
 
 
-RULES: tuple[Rule, ...] = (forbidden_imports, wrong_exports, vague_names, naked_tasks, class_names_in_words)
+def backward_imports(module: Module) -> Iterator[str]:
+    """Imports from a room to another one that it must not know."""
+    for house, rooms in ROOMS.items():
+        own = room_of(module.name, house)
+        if own is None or (module.is_package and own not in rooms):
+            continue
+        for line, name in imported(module):
+            other = room_of(name, house)
+            if other is None or other == own:
+                continue
+            if not any(is_within(name, f"{house}.{allowed}") for allowed in rooms.get(own, set())):
+                yield f"{module.name}:{line} imports {name}, which is not below {own}"
+
+
+def room_of(name: str, house: str) -> str | None:
+    if not name.startswith(f"{house}."):
+        return None
+    return name.removeprefix(f"{house}.").partition(".")[0]
+
+
+RULES: tuple[Rule, ...] = (
+    forbidden_imports,
+    wrong_exports,
+    vague_names,
+    naked_tasks,
+    class_names_in_words,
+    backward_imports,
+)
+
+
+def import_graph(modules: Sequence[Module]) -> dict[str, set[str]]:
+    """Which of these modules each of them imports: also for types only, and also late, inside a function."""
+    names = {module.name for module in modules}
+    graph: dict[str, set[str]] = {}
+    for module in modules:
+        found = {module_named(name, names) for _, name in imported(module)}
+        graph[module.name] = {other for other in found if other is not None and other != module.name}
+    return graph
+
+
+def module_named(name: str, modules: Set[str]) -> str | None:
+    """The module that an imported name is, or is in."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def circles(graph: Mapping[str, Set[str]]) -> list[str]:
+    """For each module that can be reached from itself the shortest way round, every circle once."""
+    found: dict[frozenset[str], str] = {}
+    for start in sorted(graph):
+        way = way_round(graph, start)
+        if way:
+            found.setdefault(frozenset(way), " -> ".join(way))
+    return list(found.values())
+
+
+def way_round(graph: Mapping[str, Set[str]], start: str) -> list[str]:
+    ways, seen = [[start]], {start}
+    for way in ways:  # grows while it is walked: nearest first
+        for following in sorted(graph[way[-1]]):
+            if following == start:
+                return [*way, start]
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return []
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    assert circles(import_graph(modules())) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from shared.hub import Hub",
+        "import shared.hub",
+        "from . import hub",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from shared.hub import Hub",
+        "def late() -> None:\n    from shared.hub import Hub",
+    ],
+)
+def test_a_circle_of_imports_is_seen(back: str) -> None:
+    parsed = [
+        Module("shared.hub", ast.parse("from shared.feed import Feed\nimport shared.errors")),
+        Module("shared.feed", ast.parse("from shared.reader import Reader")),
+        Module("shared.reader", ast.parse(back)),
+        Module("shared.errors", ast.parse("")),
+    ]
+    assert circles(import_graph(parsed)) == ["shared.feed -> shared.reader -> shared.hub -> shared.feed"]
+
+
+def test_a_tree_of_imports_is_no_circle() -> None:
+    parsed = [
+        Module("shared.hub", ast.parse("from shared.feed import Feed\nfrom shared.errors import Gone")),
+        Module("shared.feed", ast.parse("from shared.errors import Gone")),
+        Module("shared.errors", ast.parse("import asyncio")),
+    ]
+    assert circles(import_graph(parsed)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("services.edge.streams", "from services.edge.api.schemas import CreateStream"),
+        ("services.edge.access.caller", "from services.edge.api.problems import problem"),
+        ("services.edge.delivery.batch", "from services.edge.carriers.chunked import chunk"),
+        ("services.edge.delivery.hub", "def late():\n    from services.edge import streams"),
+        ("services.edge.wires.sse", "from ..delivery.batch import Batch"),
+        ("services.edge.carriers.asgi", "from services.edge.wires.wire import Wire"),
+        ("services.edge.attic", "from services.edge.wires.wire import Wire"),
+        ("services.worker.writing.writer", "from services.worker.attempts.job import Job"),
+        ("shared.log.events", "from shared.store.state import Meta"),
+        ("shared.settings.settings", "from shared.store.redis.client import open_client"),
+    ],
+)
+def test_an_import_against_the_arrows_is_seen(name: str, source: str) -> None:
+    assert len(list(backward_imports(Module(name, ast.parse(source))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("services.edge.api.routes", "from services.edge.streams import Streams\nfrom .body import read_json"),
+        ("services.edge.delivery.reader", "from services.edge.carriers.carrier import Carrier\nimport shared.errors"),
+        ("services.edge.main", "from services.edge.app import create_app"),
+        ("services.cli.main", "import services.edge.delivery.reader"),
+    ],
+)
+def test_an_import_along_the_arrows_passes(name: str, source: str) -> None:
+    assert not list(backward_imports(Module(name, ast.parse(source))))
 
 
 def crowded_folders(counts: Counter[str]) -> list[str]:

@@ -9,9 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from services.edge.api import operations, problems, routes
 from services.edge.api.readiness import Readiness
+from services.edge.api.state import StateResponses
 from services.edge.delivery.delivery import Delivery
 from services.edge.pages import chat as pages
 from services.edge.streams import Streams
+from services.edge.wires.registry import WIRES, Wires
 from shared.queue.dispatcher import Dispatcher
 from shared.settings.settings import Settings
 from shared.store.store import Store
@@ -26,11 +28,17 @@ as server-sent events or NDJSON, from any edge, from any cursor. Every event has
 
 
 def create_app(
-    settings: Settings, store: Store, dispatcher: Dispatcher, *, registry: CollectorRegistry, version: str = "0.1.0"
+    settings: Settings,
+    store: Store,
+    dispatcher: Dispatcher,
+    *,
+    registry: CollectorRegistry,
+    version: str = "0.1.0",
+    wires: Wires = WIRES,
 ) -> FastAPI:
     """The application over a store and a dispatcher, which stay the caller's to close."""
     metrics = Metrics.on(registry)
-    delivery = Delivery(store, settings, metrics)
+    delivery = Delivery(store, settings, metrics, wires=wires)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -51,7 +59,8 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
-    app.state.delivery = delivery
+    app.state.delivery, app.state.wires = delivery, wires
+    app.state.states = StateResponses(store, settings)
     app.state.readiness = Readiness(store, settings)
     app.state.streams = Streams(store, dispatcher, delivery, settings)
     app.include_router(routes.router)

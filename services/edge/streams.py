@@ -1,11 +1,10 @@
 """What the routes do, free of HTTP: create, open, look at, cancel and delete streams on behalf of a caller."""
 
-import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -15,11 +14,11 @@ from services.edge.access.admission import Admission
 from services.edge.access.byte_limiter import ByteLimiter
 from services.edge.access.caller import Caller
 from services.edge.access.rights import needs
-from services.edge.api.schemas import CreateStream
-from services.edge.api.state import StateResponse, described, limiter_for_states, memory_state
 from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.feed import Feed
-from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Judged, Reader
+from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Reader
+from services.edge.delivery.reading import Judged
+from services.edge.statistics import memory_state
 from services.edge.wires.wire import Wire
 from shared.errors import (
     Draining,
@@ -38,14 +37,14 @@ from shared.log.lineage import Reset
 from shared.log.position import NONCE_CHARS, START, EventId
 from shared.queue.dispatcher import Dispatcher
 from shared.settings.settings import Settings
-from shared.store.calls import NewStream
+from shared.store.calls import Interruption, NewStream
 from shared.store.replies import CancelReply, Created, CreateReply, Exists, Gone
 from shared.store.resume import Deliver, Gap, Renamed, Step, UpToDate, Vanished, at_end
 from shared.store.state import Listing, Meta, Snapshot
 from shared.store.store import Store
 from shared.telemetry.metrics import ResumeOutcome
 
-__all__ = ("NOW", "RESUME_OUTCOMES", "CreatedStream", "Streams")
+__all__ = ("NOW", "RESUME_OUTCOMES", "CreatedStream", "Streams", "WantedStream")
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +62,18 @@ RESUME_OUTCOMES: Final[Mapping[type[Step], ResumeOutcome]] = {
     Gap: "gap",
     Vanished: "gone",
 }
-_NOT_FOR_THE_PROVIDER = {"metadata", "on_interruption"}
+
+
+@dataclass(frozen=True, slots=True)
+class WantedStream:
+    """What to ask a model. `request` is for the provider, as JSON; `digest` tells this wish from any other."""
+
+    model: str
+    messages: int
+    request: bytes = field(repr=False)
+    digest: str
+    metadata: Mapping[str, str] = field(repr=False)
+    interruption: Interruption | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +95,26 @@ class Streams:
         self._settings = settings
         self._admission = Admission(store, settings)
         self._limiter = ByteLimiter(round(settings.max_total_bytes * _TURNS_SHARE))
-        self._state_limiter = limiter_for_states(settings)
         self._resumes: dict[ResumeOutcome, Counter] = {}
         self._secret: bytes | None = None
         self.is_draining = False
 
     @needs("create")
-    async def create(
-        self, caller: Caller, wanted: CreateStream, *, raw: bytes, idempotency_key: str | None
-    ) -> CreatedStream:
+    async def create(self, caller: Caller, wanted: WantedStream, *, idempotency_key: str | None) -> CreatedStream:
         """Raises `UnknownModel`, `InvalidBody`, `IdempotencyConflict`, `Draining` or `StoreError`."""
         self._refuse_if_draining()
         if not self._settings.providers_of(wanted.model):
             raise UnknownModel
-        if len(wanted.messages) > self._settings.max_messages:
+        if wanted.messages > self._settings.max_messages:
             raise InvalidBody(f"messages: more than {self._settings.max_messages}")
         new = NewStream(
             id=await self._id_for(caller, idempotency_key),
             tenant=caller.tenant,
             model=wanted.model,
-            request=_for_the_provider(wanted),
-            digest=hashlib.sha256(raw).hexdigest(),
+            request=wanted.request,
+            digest=wanted.digest,
             metadata=orjson.dumps(wanted.metadata),
-            interruption=wanted.on_interruption,
+            interruption=wanted.interruption,
             dispatch_ms=round(self._settings.dispatch_s * 1000),
         )
         match await self._create(new):
@@ -174,16 +181,9 @@ class Streams:
             logger.warning("stream %s was not marked as read: %s", stream_id, error.message)
 
     @needs("read")
-    async def state(self, caller: Caller, stream_id: str) -> StateResponse:
-        """The stream and its message so far, in the shape of `StreamState`."""
-        meta = await self._meta(caller, stream_id)
-        return StateResponse(
-            self._store,
-            stream_id,
-            size_bytes=meta.tail - meta.trimmed,
-            limiter=self._state_limiter,
-            send_timeout_s=self._settings.send_timeout_s,
-        )
+    async def state(self, caller: Caller, stream_id: str) -> Meta:
+        """The state of a stream at this moment, without its message. Raises `UnknownStream` or `StreamExpired`."""
+        return await self._meta(caller, stream_id)
 
     @needs("cancel")
     async def cancel(self, caller: Caller, stream_id: str, *, attempt: int | None) -> CancelReply:
@@ -198,11 +198,8 @@ class Streams:
         self._delivery.hub.vanish(stream_id)
 
     @needs("list")
-    async def listing(
-        self, caller: Caller, *, status: str | None, limit: int, cursor: str | None
-    ) -> tuple[list[Mapping[str, Any]], str | None]:
-        page: Listing = await self._store.listing(caller.tenant, status=status, limit=limit, cursor=cursor)
-        return [{**described(meta), "content": None} for meta in page.streams], page.next
+    async def listing(self, caller: Caller, *, status: str | None, limit: int, cursor: str | None) -> Listing:
+        return await self._store.listing(caller.tenant, status=status, limit=limit, cursor=cursor)
 
     @needs("admin")
     async def statistics(self, caller: Caller) -> Mapping[str, Any]:
@@ -279,7 +276,3 @@ class Streams:
         if counter is None:
             counter = self._resumes[outcome] = self._delivery.metrics.resumes.labels(outcome=outcome)
         counter.inc()
-
-
-def _for_the_provider(wanted: CreateStream) -> bytes:
-    return orjson.dumps(wanted.model_dump(exclude_unset=True, exclude=_NOT_FOR_THE_PROVIDER))

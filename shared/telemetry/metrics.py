@@ -85,7 +85,8 @@ def _codes(error: type[StoreError]) -> Iterator[str]:
         yield from _codes(derived)
 
 
-# All values of the labels whose values Tailrace knows beforehand. `wire` and `provider` are known to who counts.
+# All values of the labels that this module can know. Those of `wire` are the registry's: the edge shows them, and the
+# docs are compared with it; those of `provider` are the operator's.
 LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "streams_ended": tuple(sorted(TERMINAL_KINDS)),
     "appends": (*APPEND_ANSWERS.values(), APPEND_FAILED),

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
-from services.edge.wires.ndjson import NDJSON
-from services.edge.wires.sse import SSE
+from services.edge.delivery.delivery import Delivery
+from services.edge.wires.registry import WIRES
 from shared.log.keys import Keyspace
+from shared.settings.settings import Settings
+from shared.store.memory.store import MemoryStore
+from shared.telemetry.metrics import Metrics
 from tests.support.redis_server import free_port
 from tests.support.script import Script
 from tests.support.stack import MODEL, Stack, running_stack
@@ -51,9 +55,8 @@ async def make_traffic(port: int) -> None:
         body = {"model": MODEL, "messages": Script("metrics", chunks=5).messages()}
         created = await (await http.post("/v1/streams", json=body)).json()
         events = f"/v1/streams/{created['id']}/events"
-        for wire in (SSE, NDJSON):
-            headers = {"Accept": wire.media_type.partition(";")[0]}
-            await (await http.get(events, headers=headers)).read()
+        for wire in WIRES:
+            await (await http.get(events, params={"wire": wire.name})).read()
         for cursor in ("0-0", "1-1.00000000"):
             await (await http.get(events, headers={"Last-Event-ID": cursor})).read()
 
@@ -68,6 +71,8 @@ async def test_the_values_of_labels_are_those_of_the_page(redis_url: str, keys: 
         await make_traffic(stack.edges[0].port)
         scraped = await asyncio.wait_for(scrape(stack, worker_port), 10)
     found, expected = served(scraped), documented()
+    names = {wire.name for wire in WIRES}
+    assert expected["tailrace_edge_readers", "wire"] == expected["tailrace_events_delivered_total", "wire"] == names
     assert found.pop(OPEN) == {"scripted"}
     assert expected.pop(OPEN) == set()
     assert found == expected
@@ -81,3 +86,11 @@ async def test_the_values_of_labels_are_those_of_the_page(redis_url: str, keys: 
     ):
         counts = re.findall(rf"^tailrace_{re.escape(series)} (.*)$", scraped, re.MULTILINE)
         assert sum(map(float, counts)) > 0, series
+
+
+def test_an_edge_without_readers_serves_every_wire_at_zero() -> None:
+    registry = CollectorRegistry()
+    Delivery(MemoryStore(), Settings(), Metrics.on(registry))
+    for wire in WIRES:
+        for name in ("tailrace_edge_readers", "tailrace_events_delivered_total"):
+            assert registry.get_sample_value(name, {"wire": wire.name}) == 0

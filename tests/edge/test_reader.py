@@ -12,12 +12,15 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller
+from services.edge.api.state import StateResponses
 from services.edge.carriers.carrier import Disconnected, Headers
 from services.edge.carriers.uvicorn_protocol import DirectSocket
 from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.hub import Hub
-from services.edge.delivery.reader import Judged, Reader
+from services.edge.delivery.reader import Reader
+from services.edge.delivery.reading import Judged
 from services.edge.streams import Streams
+from services.edge.wires.notices import Heartbeat
 from services.edge.wires.sse import SSE
 from shared.errors import StoreUnavailable, StreamDeleted, UnknownStream
 from shared.log import events
@@ -39,9 +42,9 @@ BEGINNING = EventId(START, None)
 
 
 class Page:
-    """An carrier that keeps what it is given and never stalls."""
+    """A carrier that keeps what it is given and never stalls. It wraps nothing: what it takes is what was meant."""
 
-    can_write = True
+    wrap = staticmethod(bytes)
 
     def __init__(self) -> None:
         self.raw = b""
@@ -61,9 +64,8 @@ class Page:
         await self.ready()
         self.raw += payload
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
-        size, _, rest = chunked.partition(b"\r\n")
-        self.raw += rest[: int(size, 16)]
+    def write(self, wrapped: bytes) -> DirectSocket | None:
+        self.raw += wrapped
         return self.direct
 
     async def end(self) -> None:
@@ -197,7 +199,7 @@ class Filling(Page):
 
     async def send(self, payload: bytes) -> None:
         await super().send(payload)
-        if payload == SSE.heartbeat:
+        if payload == SSE.notice(Heartbeat(), None):
             self.room.clear()
             self.on_stall()
 
@@ -310,8 +312,8 @@ async def test_the_state_of_a_trimmed_stream_says_what_its_content_lacks() -> No
     store = MemoryStore()
     stream_id = await trimmed_stream(store)
     async with running_delivery(store) as delivery:
-        response = await Streams(store, NoQueue(), delivery, Settings()).state(Caller(TENANT), stream_id)
-        state = await body_of(response)
+        meta = await Streams(store, NoQueue(), delivery, Settings()).state(Caller(TENANT), stream_id)
+        state = await body_of(StateResponses(store, Settings()).of(meta))
     assert state["content"] == [{"type": "text", "text": LONG[state["trimmed_units"] :]}]
     assert state["trimmed_units"] > 0
 

@@ -1,24 +1,24 @@
-"""What is on the connection itself, through both ways out of the edge: its transport, and ASGI's `send`."""
+"""What is on the connection itself, through both ways out of the edge: its transport, and ASGI's `send`.
+
+What every wire keeps on each of them is in `tests/wires`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pytest
 
 from shared.log import events
 from shared.store.redis.store import RedisStore
 from tests.support.calls import ask, edge_readers
-from tests.support.script import HAZARDS, Script, expected
+from tests.support.script import Script
 from tests.support.sse_client import (
     NDJSON,
     SSE,
     Answer,
     History,
-    NdjsonParser,
-    SseParser,
     answered,
     follow,
     opened,
@@ -29,8 +29,6 @@ from tests.support.streams import append, begin, texts, write
 from tests.support.waiting import eventually
 
 __all__ = ()
-
-HEARTBEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,6 @@ def carrier(request: pytest.FixtureRequest, broker: Stack) -> Carrier:
     return Carrier(broker.ports[0], "1.0" if request.param == "http/1.0" else "1.1")
 
 
-@pytest.fixture(params=[SSE, NDJSON])
-def wire(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 @asynccontextmanager
 async def reading(carrier: Carrier, stream_id: str, wire: str, **headers: str) -> AsyncIterator[Answer]:
     path = f"/v1/streams/{stream_id}/events"
@@ -71,44 +63,6 @@ async def history_of(answer: Answer, stream_id: str) -> History:
     return history
 
 
-async def test_a_live_answer_arrives_exactly(carrier: Carrier, wire: str) -> None:
-    script = Script(f"live-{carrier.port}-{carrier.version}-{wire}", chunks=90, rate=200, kinds="mixed")
-    stream_id = await ask(carrier.port, script)
-    async with reading(carrier, stream_id, wire) as answer:
-        history = await history_of(answer, stream_id)
-    assert history.spoken() == expected(script)
-
-
-async def test_what_others_stumble_over_arrives_byte_for_byte(log: RedisStore, carrier: Carrier, wire: str) -> None:
-    """Line ends of every kind, NUL, markup, other protocols' words: model output is data."""
-    stream_id = await begin(log, tenant="public")
-    call = events.tool_call(0, "".join(HAZARDS), call_id="\r\n\x00\u2028", name="data: [DONE]\n\n")
-    tail = sum(event.size for event in (*texts(*HAZARDS), call))
-    await append(log, stream_id, [*texts(*HAZARDS), call])
-    async with reading(carrier, stream_id, wire) as answer:
-        parser, history, raw = (SseParser() if wire is SSE else NdjsonParser()), History(stream_id), b""
-        await append(log, stream_id, [*texts(*HAZARDS), events.done("stop")], tail=tail)
-        async for part in answer.body():
-            raw += part
-            for item in parser.feed(part):
-                history.take(item)
-    said = "".join(HAZARDS)
-    assert [part.get("text", part.get("arguments")) for part in history.parts] == [said] * 3
-    assert (history.parts[1]["id"], history.parts[1]["name"]) == ("\r\n\x00\u2028", "data: [DONE]\n\n")
-    assert not set(raw.decode()) & set("\r\x00\u0085\u2028\u2029")
-
-
-async def test_headers_keep_everybody_on_the_way_from_collecting(log: RedisStore, carrier: Carrier, wire: str) -> None:
-    async with reading(carrier, await begin(log, tenant="public"), wire) as answer:
-        assert answer.headers["content-type"] == f"{wire}; charset=utf-8"
-        assert answer.headers["cache-control"] == "no-cache, no-transform"
-        assert answer.headers["x-accel-buffering"] == "no"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "content-length" not in answer.headers
-        assert "content-encoding" not in answer.headers
-        assert "server" not in answer.headers
-
-
 async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, carrier: Carrier) -> None:
     """Jittered, so that the readers of one edge do not come back as one."""
     hints = set()
@@ -119,20 +73,6 @@ async def test_a_connection_begins_with_when_to_come_back(log: RedisStore, carri
             hints.add(item.retry_ms)
     assert 25 <= min(hints) <= max(hints) <= 75
     assert len(hints) > 1
-
-
-async def test_a_silent_stream_is_kept_open_by_heartbeats(log: RedisStore, carrier: Carrier, wire: str) -> None:
-    """Never longer than the interval without a byte, and a heartbeat is no event."""
-    async with reading(carrier, await begin(log, tenant="public"), wire) as answer:
-        items = answer.items()
-        clock, heard = asyncio.get_running_loop().time, list[float]()
-        async with asyncio.timeout(10 * HEARTBEAT_S):
-            while len(heard) < 3:
-                item = await anext(items)
-                if item.data is None and item.retry_ms is None:
-                    heard.append(clock())
-    # The machine that runs this may be busy; proxies give a minute.
-    assert max(later - earlier for earlier, later in pairwise(heard)) < 2 * HEARTBEAT_S
 
 
 async def test_two_readers_of_different_wires_hear_the_same(log: RedisStore, carrier: Carrier) -> None:

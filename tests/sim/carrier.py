@@ -14,9 +14,9 @@ _ROOM_BYTES = 2_000
 
 
 class SimCarrier:
-    """`Carrier` of a live connection. `on_stall` is what the protocol would call."""
+    """`Carrier` of a live connection, which takes payloads as they are. `on_stall` is what the protocol would call."""
 
-    can_write = True
+    wrap = staticmethod(bytes)
 
     def __init__(self, chance: random.Random, *, timeout_s: float) -> None:
         self.on_stall: Callable[[], None] = _nobody
@@ -48,10 +48,9 @@ class SimCarrier:
         await self.ready()
         self._put(payload)
 
-    def write(self, chunked: bytes) -> None:
+    def write(self, wrapped: bytes) -> None:
         if not self.is_lost:
-            size, _, rest = chunked.partition(b"\r\n")
-            self._put(rest[: int(size, 16)])
+            self._put(wrapped)
 
     async def end(self) -> None:
         self._put(END)

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from shared.store.calls import Interruption
 from tests.support.script import Script
 
 __all__ = ("FAULTS", "INJECTIONS", "STEPS", "Planned", "Schedule", "StreamPlan")
@@ -32,7 +33,7 @@ FAULTS: Final = (
 # What a fault can do to a step that is under way, and the steps that a stream's life is made of.
 INJECTIONS: Final = ("crash", "lost_reply", "lost_tail", "expiry", "trim")
 STEPS: Final = ("create", "claim", "append", "heartbeat", "compact", "read", "tail")
-_POLICIES = ("continue", "restart", None)
+_POLICIES: tuple[Interruption | None, ...] = ("continue", "restart", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Planned:
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
     script: Script
-    policy: str | None
+    policy: Interruption | None
     at_s: float
     readers: int
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from services.edge.api.schemas import CreateStream
+from services.edge.streams import WantedStream
 from shared.errors import Draining, MemoryPressure, StoreError
 from shared.log.position import START
 from tests.sim.client import SimClient
@@ -77,8 +77,14 @@ class _World:
     async def _created(self, plan: StreamPlan) -> tuple[str, int]:
         """Ask as a client would, again and again with one key, until somebody says yes: the id, and when asked."""
         script = plan.script
-        wanted = CreateStream.model_validate(
-            {"model": "scripted", "messages": script.messages(), "on_interruption": plan.policy}
+        messages = script.messages()
+        wanted = WantedStream(
+            model="scripted",
+            messages=len(messages),
+            request=orjson.dumps({"model": "scripted", "messages": messages}),
+            digest=script.key,
+            metadata={},
+            interruption=plan.policy,
         )
         chance = self._all.own_chance()
         while True:
@@ -86,7 +92,7 @@ class _World:
             with contextlib.suppress(StoreError, MemoryPressure, Draining, TimeoutError, IndexError):
                 streams = chance.choice(self._all.open_edges()).streams
                 async with asyncio.timeout(2):
-                    made = await streams.create(CALLER, wanted, raw=script.key.encode(), idempotency_key=script.key)
+                    made = await streams.create(CALLER, wanted, idempotency_key=script.key)
                 return made.id, asked_ns
             await asyncio.sleep(0.1)
 

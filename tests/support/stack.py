@@ -1,7 +1,7 @@
 """The whole broker for tests: a scripted provider, workers and edges, each a process, on a Redis that is there."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +39,15 @@ def configuration(base_url: str) -> str:
 
 @contextmanager
 def running_stack(
-    *, redis_url: str, prefix: str, edges: int = 3, workers: int = 1, **settings: str | float
+    *,
+    redis_url: str,
+    prefix: str,
+    edges: int = 3,
+    workers: int = 1,
+    programs: Mapping[str, Any] | None = None,
+    **settings: str | float,
 ) -> Iterator[Stack]:
-    """Start everything at once and wait until all of it is ready."""
+    """Start everything at once and wait until all of it is ready. `programs` are other edges than the product's."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tailrace-stack-")))
         provider = stack.enter_context(running_provider())
@@ -50,8 +56,8 @@ def running_stack(
         common: dict[str, Any] = {"redis_url": redis_url, "prefix": prefix, "config": str(config), "retry_ms": 50}
         common |= settings
         own = Stack(
-            edges=[running_edge(**common) for _ in range(edges)],
-            plain=running_edge(is_plain=True, **common),
+            edges=[running_edge(**(programs or {}), **common) for _ in range(edges)],
+            plain=running_edge(is_plain=True, **(programs or {}), **common),
             workers=[running_worker(**common) for _ in range(workers)],
             provider=provider,
             settings=common,

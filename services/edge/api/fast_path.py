@@ -24,8 +24,6 @@ __all__ = ("EventsFastPath",)
 logger = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/v1/streams/([^/]+)/events")
-# In the order in which they count.
-_QUERY_CURSORS: Final = ("last_event_id", "lastEventID", "lastEventId", "after")
 
 
 class EventsFastPath:
@@ -47,27 +45,9 @@ class EventsFastPath:
 
 async def _response(request: Request, stream_id: str) -> Response:
     try:
-        caller = await caller_of(request)
-        accept, cursor = _header(request, b"accept"), _header(request, b"last-event-id") or _query_cursor(request)
-        return await open_events(request, caller, stream_id, cursor=cursor, accept=accept or "")
+        return await open_events(request, await caller_of(request), stream_id)
     except TailraceError as error:
         return await answer(request, error)
     except Exception as error:  # as Starlette does: the traceback is for the log, the reader gets a sentence
         logger.exception("the events route failed")
         return await unexpected(request, error)
-
-
-def _header(request: Request, wanted: bytes) -> str | None:
-    """The first header of this name. Starlette's own look-up decodes all of them first."""
-    for name, value in request.scope["headers"]:
-        if name == wanted:
-            found: str = value.decode("latin-1")
-            return found
-    return None
-
-
-def _query_cursor(request: Request) -> str | None:
-    if not request.scope["query_string"]:
-        return None
-    query = request.query_params
-    return next(filter(None, map(query.get, _QUERY_CURSORS)), None)

@@ -1,12 +1,21 @@
 """The HTTP contract, version 1 (PROTOCOL.md, section 6). Routes translate; `streams.py` does."""
 
+import hashlib
 from typing import Annotated, Any, Final, Literal
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller, CallerOf
+from services.edge.api.asked import (
+    EVENTS_PARAMETERS,
+    EventsAsked,
+    asks_for_the_status,
+    events_content,
+    wanted_wire,
+)
 from services.edge.api.body import read_json
 from services.edge.api.event_stream import EventStream
 from services.edge.api.problems import explain
@@ -21,15 +30,14 @@ from services.edge.api.schemas import (
     StreamState,
     body_schema,
 )
+from services.edge.api.state import StateResponses, described
 from services.edge.delivery.patience import PatientReader, is_for_now
 from services.edge.delivery.reader import Reader
-from services.edge.streams import Streams
-from services.edge.wires.ndjson import NDJSON
+from services.edge.streams import Streams, WantedStream
+from services.edge.wires.registry import WIRES, Wires
 from services.edge.wires.sse import SSE
-from services.edge.wires.wire import Wire
 from shared.errors import InvalidBody, InvalidRequest, TailraceError
 from shared.log.events import json_line
-from shared.log.position import MAX_EVENT_ID_CHARS
 from shared.settings.settings import Settings
 from shared.store.replies import Cancelling, Ended, Gone, Stale
 from shared.telemetry.metrics import Metrics
@@ -44,16 +52,10 @@ _LOOK_UP: Final[dict[int | str, dict[str, Any]]] = {
 }
 _EVENTS: Final = {
     "description": "The events, until the stream ends.",
-    "content": {
-        "text/event-stream": {"example": 'id: 1-5.9f2c01ab\ndata: {"type":"text","delta":"Hello"}\n\n'},
-        "application/x-ndjson": {"example": '{"type":"text","delta":"Hello","event_id":"1-5.9f2c01ab"}\n'},
-    },
+    "content": events_content(WIRES),
 }
 _MAX_KEY_CHARS: Final = 255
-_WAIT: Final = (
-    "With `Accept: text/event-stream` whatever is refused for now is answered 200, and the connection waits: an"
-    " EventSource never asks again after a 503. `0`, or the header `Prefer: wait=0`, asks for the status instead."
-)
+_NOT_FOR_THE_PROVIDER: Final = {"metadata", "on_interruption"}
 
 router = APIRouter(prefix="/v1", responses={422: _ERROR})
 
@@ -87,16 +89,17 @@ router = APIRouter(prefix="/v1", responses={422: _ERROR})
 async def create_stream(
     request: Request,
     caller: CallerOf,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",  # OpenAPI has its own way to say it
     idempotency_key: Annotated[str | None, Header(description="Repeat a create safely: same key, same stream.")] = None,
 ) -> Response:
     """Ask a model. The stream is pulled by a worker and outlives this connection."""
+    wire = wanted_wire(request, _wires(request))
     body, raw = await read_json(request, max_bytes=_settings(request).max_body_bytes)
-    wanted = _validated(CreateStream, body)
-    created = await _streams(request).create(caller, wanted, raw=raw, idempotency_key=_idempotency_key(idempotency_key))
+    wanted = _wanted(_validated(CreateStream, body), raw)
+    created = await _streams(request).create(caller, wanted, idempotency_key=_idempotency_key(idempotency_key))
     location = f"/v1/streams/{created.id}"
-    if (wire := _wanted_wire(accept)) is not None:
-        return await _events(request, caller, created.id, None, wire, headers={"location": location})
+    if wire is not None:
+        asked = EventsAsked(None, wire, is_named=True)
+        return await _events(request, caller, created.id, asked, headers={"location": location})
     answer = Created(id=created.id, status=created.status, events_url=f"{location}/events")
     return _json(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
 
@@ -107,44 +110,33 @@ async def create_stream(
     responses={
         200: _EVENTS,
         204: {"description": "The stream is over and the cursor at its end: nothing will ever come."},
-        400: {**_ERROR, "description": "The cursor is no event id."},
+        400: {**_ERROR, "description": "The cursor is no event id, or there is no such wire."},
         **_LOOK_UP,
     },
+    openapi_extra={"parameters": EVENTS_PARAMETERS},
 )
-async def stream_events(
-    request: Request,
-    caller: CallerOf,
-    stream_id: str,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",  # OpenAPI has its own way to say it
-    last_event_id: Annotated[str | None, Header(description="Resume after this event; wins over the query.")] = None,
-    query_cursor: Annotated[
-        str | None, Query(alias="last_event_id", description="The same for clients without headers.")
-    ] = None,
-    query_camel: Annotated[str | None, Query(alias="lastEventID", include_in_schema=False)] = None,
-    query_camel_id: Annotated[str | None, Query(alias="lastEventId", include_in_schema=False)] = None,
-    after: Annotated[str | None, Query(description="An event id, or `now` for new events only.")] = None,
-    wait: Annotated[str | None, Query(description=_WAIT)] = None,  # looked for where something is refused
-) -> Response:
+async def stream_events(request: Request, caller: CallerOf, stream_id: str) -> Response:
     """Read a stream: from its start, from a cursor, or from now on. Any edge, any number of readers."""
-    cursor = last_event_id or query_cursor or query_camel or query_camel_id or after or None
-    return await open_events(request, caller, stream_id, cursor=cursor, accept=accept)
+    return await open_events(request, caller, stream_id)
 
 
-async def open_events(request: Request, caller: Caller, stream_id: str, *, cursor: str | None, accept: str) -> Response:
-    """What `stream_events` does once it is known what was asked for; the events lane comes here directly."""
-    wire = _wanted_wire(accept)
+async def open_events(request: Request, caller: Caller, stream_id: str) -> Response:
+    """What `stream_events` does; the fast path comes here directly."""
+    asked = EventsAsked.by(request, _wires(request))
     try:
-        return await _events(request, caller, stream_id, cursor, wire or SSE)
+        return await _events(request, caller, stream_id, asked)
     except TailraceError as refusal:
-        if wire is not SSE or not is_for_now(refusal) or _asks_for_the_status(request):
+        may_wait = asked.is_named and asked.wire is SSE and is_for_now(refusal)
+        if not may_wait or asks_for_the_status(request):
             raise
-        return _patient(request, caller, stream_id, cursor, wire)
+        return _patient(request, caller, stream_id, asked)
 
 
 @router.get("/streams/{stream_id}", response_model=StreamState, responses=_LOOK_UP)
 async def stream_state(request: Request, caller: CallerOf, stream_id: str) -> Response:
     """The stream at this moment, with the message so far."""
-    return await _streams(request).state(caller, stream_id)
+    states: StateResponses = request.app.state.states
+    return states.of(await _streams(request).state(caller, stream_id))
 
 
 @router.post(
@@ -191,8 +183,8 @@ async def list_streams(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}-[0-9a-f]{32}$")] = None,
 ) -> Response:
     """The caller's streams, newest first, without their content. Pages are stable: no stream that stays is missed."""
-    streams, following = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
-    return _json({"streams": streams, "next": following})
+    page = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
+    return _json({"streams": [{**described(meta), "content": None} for meta in page.streams], "next": page.next})
 
 
 @router.get("/stats", response_model=dict[str, Any], responses={503: _LOOK_UP[503]})
@@ -218,44 +210,36 @@ async def providers(request: Request, caller: CallerOf) -> Response:
 
 
 async def _events(
-    request: Request,
-    caller: CallerOf,
-    stream_id: str,
-    cursor: str | None,
-    wire: Wire,
-    *,
-    headers: dict[str, str] | None = None,
+    request: Request, caller: Caller, stream_id: str, asked: EventsAsked, *, headers: dict[str, str] | None = None
 ) -> Response:
-    if cursor is not None and len(cursor) > MAX_EVENT_ID_CHARS:
-        cursor = cursor[: MAX_EVENT_ID_CHARS + 1]  # refused all the same, without carrying it along
-    reader = await _streams(request).open(caller, stream_id, cursor, wire)
+    reader = await _streams(request).open(caller, stream_id, asked.cursor, asked.wire)
     if reader is None:
         return Response(status_code=204)
     metrics: Metrics = request.app.state.metrics
     return EventStream(reader, send_timeout_s=_settings(request).send_timeout_s, metrics=metrics, headers=headers)
 
 
-def _patient(request: Request, caller: Caller, stream_id: str, cursor: str | None, wire: Wire) -> EventStream:
+def _patient(request: Request, caller: Caller, stream_id: str, asked: EventsAsked) -> EventStream:
     """The same, begun before it can be: it waits on the connection for what is refused for now."""
     streams = _streams(request)
 
     async def let_in() -> Reader | None:
-        return await streams.open(caller, stream_id, cursor, wire)
+        return await streams.open(caller, stream_id, asked.cursor, asked.wire)
 
-    reader = PatientReader(let_in, request.app.state.delivery.readers, wire=wire)
+    reader = PatientReader(let_in, request.app.state.delivery.readers, wire=asked.wire)
     settings = _settings(request)
     return EventStream(reader, send_timeout_s=settings.send_timeout_s, metrics=request.app.state.metrics)
 
 
-def _asks_for_the_status(request: Request) -> bool:
-    return request.query_params.get("wait") == "0" or "wait=0" in request.headers.get("prefer", "")
-
-
-def _wanted_wire(accept: str) -> Wire | None:
-    """The wire that the Accept header names, if it names one."""
-    if "application/x-ndjson" in accept or "application/jsonl" in accept:
-        return NDJSON
-    return SSE if "text/event-stream" in accept else None
+def _wanted(body: CreateStream, raw: bytes) -> WantedStream:
+    return WantedStream(
+        model=body.model,
+        messages=len(body.messages),
+        request=orjson.dumps(body.model_dump(exclude_unset=True, exclude=_NOT_FOR_THE_PROVIDER)),
+        digest=hashlib.sha256(raw).hexdigest(),
+        metadata=body.metadata,
+        interruption=body.on_interruption,
+    )
 
 
 def _validated(model: type[Any], body: dict[str, Any]) -> Any:
@@ -280,6 +264,11 @@ def _json(content: object, status: int = 200, headers: dict[str, str] | None = N
 def _streams(request: Request) -> Streams:
     streams: Streams = request.app.state.streams
     return streams
+
+
+def _wires(request: Request) -> Wires:
+    wires: Wires = request.app.state.wires
+    return wires
 
 
 def _settings(request: Request) -> Settings:

@@ -6,8 +6,7 @@ buffer that holds less than two of loopback's segments waits 40 ms for each ackn
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -20,12 +19,11 @@ from services.edge.carriers.selection import carrier_for
 from shared.errors import UnknownStream
 from shared.log.events import json_line
 from shared.settings.settings import Settings
-from shared.store.accounting import usage_sum
 from shared.store.message import Assembled, assemble
-from shared.store.state import ByteSums, Meta
+from shared.store.state import Meta
 from shared.store.store import StreamReads
 
-__all__ = ("StateResponse", "described", "limiter_for_states", "memory_state")
+__all__ = ("StateResponse", "StateResponses", "described")
 
 _MEDIA_TYPE: Final = "application/json"
 # Up to here a message goes out as any other body does, and waits for nobody.
@@ -58,11 +56,6 @@ def described(meta: Meta) -> dict[str, Any]:
         "expires_ms": meta.expires_ms or None,
         "metadata": meta.metadata,
     }
-
-
-def limiter_for_states(settings: Settings) -> ByteLimiter:
-    """Large messages may together take as much memory as recent frames may."""
-    return ByteLimiter(settings.edge_buffer_bytes, refusal=lambda: come_again(_BUSY))
 
 
 class StateResponse(Response):
@@ -103,6 +96,25 @@ class StateResponse(Response):
         return whole
 
 
+class StateResponses:
+    """Answers with the states of streams. Large ones may together take as much memory as recent frames may."""
+
+    def __init__(self, store: StreamReads, settings: Settings) -> None:
+        self._store = store
+        self._send_timeout_s = settings.send_timeout_s
+        self._limiter = ByteLimiter(settings.edge_buffer_bytes, refusal=lambda: come_again(_BUSY))
+
+    def of(self, meta: Meta) -> StateResponse:
+        """The stream and its message so far, in the shape of `StreamState`."""
+        return StateResponse(
+            self._store,
+            meta.id,
+            size_bytes=meta.tail - meta.trimmed,
+            limiter=self._limiter,
+            send_timeout_s=self._send_timeout_s,
+        )
+
+
 async def _send(pieces: Iterable[bytes], carrier: Carrier) -> None:
     await carrier.start([(b"content-type", _MEDIA_TYPE.encode())])
     for number, piece in enumerate(pieces, 1):
@@ -131,22 +143,3 @@ def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 def _stand_by() -> None:
     """The next piece waits for room by itself."""
-
-
-def memory_state(by_bucket: Mapping[str, ByteSums], settings: Settings, *, streams: int) -> Mapping[str, Any]:
-    """Sums in bytes. `entries` is what is neither folded nor a request: single entries, and the keys of streams."""
-    total = usage_sum(by_bucket.values())
-    counts = asdict(total)
-    held = counts.pop("bytes")
-    return {
-        "bytes": held,
-        "limit_bytes": settings.max_total_bytes,
-        "soft_limit_bytes": round(settings.max_total_bytes * settings.soft_share),
-        "entries_bytes": max(held - total.blocks - total.requests, 0),
-        "blocks_bytes": counts.pop("blocks"),
-        "requests_bytes": counts.pop("requests"),
-        "average_bytes": held // max(streams, 1),
-        "largest_bytes": counts.pop("largest"),
-        "by_bucket": {bucket: usage.bytes for bucket, usage in sorted(by_bucket.items())},
-        **counts,
-    }

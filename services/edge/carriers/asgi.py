@@ -14,7 +14,7 @@ __all__ = ("AsgiCarrier",)
 class AsgiCarrier:
     """For servers that offer no transport, and for HTTP/1.0."""
 
-    can_write = False
+    wrap = None
 
     def __init__(self, send: Send, *, timeout_s: float) -> None:
         self._send = send
@@ -29,7 +29,7 @@ class AsgiCarrier:
     async def send(self, payload: bytes) -> None:
         await self._deliver({"type": "http.response.body", "body": payload, "more_body": True})
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
+    def write(self, wrapped: bytes) -> DirectSocket | None:
         raise RuntimeError("an ASGI carrier cannot write without waiting")
 
     async def end(self) -> None:

@@ -4,11 +4,15 @@ Measured per delivered event at 1,500 readers: a bare C `send()` 3.9 µs, transp
 serve the same cursors and run the same tests.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from services.edge.carriers.uvicorn_protocol import DirectSocket, Headers
 
-__all__ = ("Carrier", "Disconnected", "Headers", "SlowReader")
+__all__ = ("Carrier", "Disconnected", "Headers", "SlowReader", "Wrap")
+
+# What a kind of carrier makes of a payload, so that it can go to many connections of that kind as it is.
+Wrap = Callable[[bytes], bytes]
 
 
 class Disconnected(Exception):
@@ -20,9 +24,12 @@ class SlowReader(Disconnected):
 
 
 class Carrier(Protocol):
-    """One response body. `can_write` says whether `write` exists in earnest: bytes now, without waiting."""
+    """One response body. It knows nothing of what the payloads mean."""
 
-    can_write: bool
+    @property
+    def wrap(self) -> Wrap | None:
+        """How all carriers of this kind wrap what `write` takes; None if it cannot write without waiting."""
+        ...
 
     async def start(self, headers: Headers) -> None: ...
 
@@ -31,13 +38,13 @@ class Carrier(Protocol):
         ...
 
     async def send(self, payload: bytes) -> None:
-        """Wait for room, then write. Raises `Disconnected`."""
+        """Wait for room, then wrap and write what is not empty. Raises `Disconnected`."""
         ...
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
-        """Hand over a ready HTTP chunk without waiting, if `can_write`. To a lost peer it goes nowhere.
+    def write(self, wrapped: bytes) -> DirectSocket | None:
+        """Hand over a wrapped payload without waiting, if there is a `wrap`. To a lost peer it goes nowhere.
 
-        Answers the socket if all of it went there, so that the next chunk may go there without asking.
+        Answers the socket if all of it went there, so that the next may go there without asking.
         """
         ...
 

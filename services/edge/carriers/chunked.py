@@ -26,7 +26,7 @@ class ChunkedCarrier:
 
     __slots__ = ("_connection", "_corked", "_direct", "_send", "_timeout_s", "_transport")
 
-    can_write = True
+    wrap = staticmethod(chunk)
 
     def __init__(
         self, connection: StreamProtocol, send: Send, *, timeout_s: float, on_stall: Callable[[], None]
@@ -56,28 +56,29 @@ class ChunkedCarrier:
 
     async def send(self, payload: bytes) -> None:
         await self.ready()
-        self.write(chunk(payload))
+        if payload:  # an empty chunk would be the end
+            self.write(chunk(payload))
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
+    def write(self, wrapped: bytes) -> DirectSocket | None:
         if self._connection.is_lost:
             return None
         if self._corked:
-            self._corked += chunked
+            self._corked += wrapped
             if len(self._corked) < _CORKED_BYTES:
                 return None
-            chunked, self._corked = self._corked, b""
+            wrapped, self._corked = self._corked, b""
         # What the transport would do at the end of the loop's turn, without its queue. It has the rest, the errors, and
         # everything while its buffer holds what has to go first.
         direct = self._direct
         if direct is not None and not self._transport.get_write_buffer_size():
             try:
-                sent = direct.send(chunked)
+                sent = direct.send(wrapped)
             except OSError:
                 sent = 0
-            if sent == len(chunked):
+            if sent == len(wrapped):
                 return direct
-            chunked = chunked[sent:]
-        self._transport.write(chunked)
+            wrapped = wrapped[sent:]
+        self._transport.write(wrapped)
         return None
 
     async def end(self) -> None:

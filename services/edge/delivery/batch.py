@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.edge.carriers.chunked import chunk
-from services.edge.wires.wire import Wire
+from services.edge.wires.wire import Wire, WireState
 from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
 from shared.log.position import EventId, Position
@@ -59,24 +58,24 @@ class Batch:
     def is_last(self) -> bool:
         return not isinstance(self.entries, DeltaPage) and self.entries[-1].event.is_terminal
 
-    def chunk(self, wire: Wire) -> bytes:
-        """The frames as one HTTP chunk, for those who get it now: made anew, and not kept."""
+    def news(self, wire: Wire, state: WireState) -> bytes:
+        """The frames, for those who get them now: those of a page are made anew, and not kept."""
         entries = self.entries
-        if isinstance(entries, DeltaPage):
-            return chunk(wire.deltas(entries, self._nonces[self.position.attempt].encode()))
-        return chunk(self.frames(wire))
+        if isinstance(entries, DeltaPage) and (deltas := wire.deltas) is not None:
+            return deltas(entries, self._nonces[self.position.attempt].encode(), state)
+        return self.frames(wire, state)
 
     def first_half(self) -> "Batch":
         """The earlier events of a batch of several."""
         return Batch(list(self.entries)[: self.events // 2], self._nonces)
 
-    def frames(self, wire: Wire) -> bytes:
-        """For all who come by later: made once."""
+    def frames(self, wire: Wire, state: WireState) -> bytes:
+        """The frames after what made `state`, for all who come by later: made once for each wire."""
         if self._frames is None:
             self._frames = {}
         framed = self._frames.get(wire.name)
         if framed is None:
-            framed = self._frames[wire.name] = b"".join([self._frame(wire, entry) for entry in self.entries])
+            framed = self._frames[wire.name] = self._framed(wire, state)
         return framed
 
     def after(self, offset: int) -> "Batch | None":
@@ -99,7 +98,16 @@ class Batch:
         entries = [entry for entry in self.entries if entry.position.offset <= offset]
         return Batch(entries, self._nonces) if entries and entries[-1].position.offset == offset else None
 
-    def _frame(self, wire: Wire, entry: LogEntry) -> bytes:
+    def _framed(self, wire: Wire, state: WireState) -> bytes:
+        if state is None:
+            return b"".join([self._frame(wire, entry, None) for entry in self.entries])
+        frames = []
+        for entry in self.entries:
+            frames.append(self._frame(wire, entry, state))
+            state = wire.after(state, (entry,))
+        return b"".join(frames)
+
+    def _frame(self, wire: Wire, entry: LogEntry, state: WireState) -> bytes:
         attempt, offset = entry.position
         # As `str(EventId(…))`, without the two tuples in between: this is done for every event there is.
-        return wire.frame(f"{attempt}-{offset}.{self._nonces[attempt]}", entry.event.data())
+        return wire.frame(f"{attempt}-{offset}.{self._nonces[attempt]}", entry, state)

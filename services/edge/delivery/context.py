@@ -7,7 +7,7 @@ from services.edge.delivery.feed import Feed, Follower
 from services.edge.delivery.large_frames import LargeFrames
 from services.edge.delivery.readers import Readers
 from shared.store.state import Meta
-from shared.store.store import Store
+from shared.store.store import StreamReads
 from shared.telemetry.metrics import Metrics
 
 __all__ = ("Feeds", "ReaderContext")
@@ -33,7 +33,7 @@ class Feeds(Protocol):
 class ReaderContext:
     """What a reader needs of its edge; all readers have the same."""
 
-    store: Store
+    store: StreamReads
     feeds: Feeds
     readers: Readers
     large_frames: LargeFrames

@@ -8,6 +8,7 @@ from services.edge.delivery.hub import Hub
 from services.edge.delivery.large_frames import LargeFrames
 from services.edge.delivery.readers import Readers
 from services.edge.delivery.tail import Tail
+from services.edge.wires.registry import WIRES, Wires
 from shared.settings.settings import Settings
 from shared.store.store import Store
 from shared.telemetry.metrics import Metrics, counted
@@ -18,9 +19,9 @@ __all__ = ("Delivery",)
 class Delivery:
     """The feeds (`hub`), what fills them (`tail`), the readers, and what each reader is given of these (`context`)."""
 
-    def __init__(self, store: Store, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, store: Store, settings: Settings, metrics: Metrics, *, wires: Wires = WIRES) -> None:
         self.metrics = metrics
-        self.readers = Readers(settings, metrics)
+        self.readers = Readers(settings, metrics, wires)
         self.hub = Hub(store, settings, metrics, delivered=self.readers.delivered)
         self.tail = Tail(self.hub, settings)
         self.context = ReaderContext(

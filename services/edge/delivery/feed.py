@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
+from services.edge.carriers.carrier import Wrap
 from services.edge.delivery.batch import Batch
-from services.edge.delivery.live import LiveReader, LiveReaders, LiveTargets, PendingWrites
-from services.edge.wires.wire import Wire
+from services.edge.delivery.live import Channel, LiveReader, LiveReaders, LiveTargets, PendingWrites
+from services.edge.wires.wire import Wire, WireState
 from shared.log.events import LogEntry
 from shared.log.lineage import Fence, Lineage, Resume
 from shared.log.page import DeltaPage
@@ -29,10 +30,19 @@ class Diverged(Exception):
 
 
 class Follower(LiveReader, Protocol):
-    """What a feed knows of a reader. It is only written to while it is live."""
+    """What a feed knows of a reader. It is only written to while it is live, which takes a carrier that can.
+
+    `wire_state` is its wire's at its cursor, as far as the reader itself walks; while it is live the feed has both.
+    """
 
     wire: Wire
+    wire_state: WireState
     cursor: EventId
+
+    @property
+    def channel(self) -> Channel | None:
+        """What it shares with the others that are written the same bytes; None if it cannot be live."""
+        ...
 
     def wake(self) -> None:
         """There is news, or the feed has ended, or the follower has to judge its cursor again."""
@@ -56,6 +66,7 @@ class Feed:
         "_live_readers",
         "_max_bytes",
         "_pending",
+        "_states",
         "_targets",
         "base",
         "checked_at",
@@ -85,10 +96,12 @@ class Feed:
         self.checked_at = 0.0
         self.is_over = False
         self.is_gone = False
-        self._live: dict[Wire, LiveReaders] = {}
-        # Of each live, as they were last. A thousand feeds' audiences are in no cache; of one that stays as it is
-        # nothing is looked at but this.
-        self._targets: tuple[tuple[Wire, LiveTargets], ...] = ()
+        self._live: dict[Channel, LiveReaders] = {}
+        # Of each channel, as they were last, those of one wire in a row. A thousand feeds' audiences are in no cache;
+        # of one that stays as it is nothing is looked at but this.
+        self._targets: tuple[tuple[Wire, Wrap, LiveTargets], ...] = ()
+        # At the tail, of each wire that has one and live readers.
+        self._states: dict[Wire, WireState] | None = None
         self._live_readers = 0
         self._delivered = delivered
         self._max_bytes = max_bytes
@@ -191,28 +204,43 @@ class Feed:
         self._wake_waiting()
 
     def is_live(self, reader: Follower) -> bool:
-        live = self._live.get(reader.wire)
+        live = self._live_beside(reader)
         return live is not None and reader in live
 
     def join(self, reader: Follower) -> None:
         """Make an up-to-date reader live."""
-        if not self.is_live(reader):
-            if reader.wire not in self._live:
-                self._live[reader.wire] = LiveReaders()
-                self._arranged(reader.wire)
-            self._live[reader.wire].add(reader)
-            self._live_readers += 1
+        channel = reader.channel
+        if channel is None or self.is_live(reader):
+            return
+        if channel not in self._live:
+            self._live[channel] = LiveReaders()
+            self._arrange()
+        self._live[channel].add(reader)
+        self._live_readers += 1
+        if reader.wire_state is not None:
+            # Whoever else is live on this wire has the same: it is made of the log, and they are all at its tail.
+            self._states = self._states or {}
+            self._states[reader.wire] = reader.wire_state
 
-    def write(self, reader: Follower, chunked: bytes) -> None:
+    def write(self, reader: Follower, wrapped: bytes) -> None:
         """Write to one live reader what is no news."""
-        self._live[reader.wire].write(reader, chunked)
+        live = self._live_beside(reader)
+        if live is not None:
+            live.write(reader, wrapped)
 
     def leave(self, reader: Follower) -> None:
         """Stop writing to a live reader; its cursor becomes what it has been written."""
-        if self.is_live(reader):
-            self._live[reader.wire].discard(reader)
+        live = self._live_beside(reader)
+        if live is not None and reader in live:
+            live.discard(reader)
             self._live_readers -= 1
             reader.cursor = self.cursor
+            if self._states is not None:
+                reader.wire_state = self._states.get(reader.wire)
+
+    def _live_beside(self, reader: Follower) -> LiveReaders | None:
+        channel = reader.channel
+        return None if channel is None else self._live.get(channel)
 
     def _following(self, offset: int) -> Batch | None:
         """The first batch that ends after `offset`."""
@@ -258,15 +286,32 @@ class Feed:
         self._wake_waiting()
 
     def _write_live(self, batch: Batch) -> None:
-        for wire, last in self._targets:
-            targets = self._arranged(wire) if last.is_past else last
+        framed, payload = None, b""
+        for wire, wrap, last in self._targets:
+            targets = self._arranged(wire, wrap) if last.is_past else last
             if targets.number:
                 self._delivered(wire, targets.number * batch.events)
-                self._pending.add(batch.chunk(wire), targets)
+                if wire is not framed:
+                    payload = batch.news(wire, None) if self._states is None else self._news(batch, wire, self._states)
+                    framed = wire
+                if payload:
+                    self._pending.add(wrap(payload), targets)
 
-    def _arranged(self, wire: Wire) -> LiveTargets:
-        self._targets = tuple([(wire, live.targets()) for wire, live in self._live.items()])
-        return self._live[wire].targets()
+    def _news(self, batch: Batch, wire: Wire, states: dict[Wire, WireState]) -> bytes:
+        """The frames of a batch, after which the wire's state, if it has one, is that of the new tail."""
+        state = states.get(wire)
+        if state is not None:
+            states[wire] = wire.after(state, batch.entries)
+        return batch.news(wire, state)
+
+    def _arrange(self) -> None:
+        wires = [channel.wire for channel in self._live]
+        channels = sorted(self._live.items(), key=lambda item: wires.index(item[0].wire))
+        self._targets = tuple([(wire, wrap, live.targets()) for (wire, wrap), live in channels])
+
+    def _arranged(self, wire: Wire, wrap: Wrap) -> LiveTargets:
+        self._arrange()
+        return self._live[Channel(wire, wrap)].targets()
 
     def _keep(self, batch: Batch) -> None:
         self._batches.append(batch)

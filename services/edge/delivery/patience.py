@@ -76,15 +76,14 @@ class PatientReader:
         self._carrier = carrier
         self._readers.attach(self)
         try:
-            await carrier.send(self.wire.opening(self._readers.retry_ms()) + self.wire.heartbeat)
+            await carrier.send(self.wire.opening(self._readers.retry_ms()) + self._heartbeat())
             self._reader = await self._admitted(carrier)
         finally:
             self._readers.detach(self)
         if self._reader is not None:
             await self._reader.run(carrier)
             return
-        retry_ms = self._readers.retry_ms()
-        await carrier.send(self.wire.opening(retry_ms) + self.wire.frame(None, notices.reconnect(retry_ms)))
+        await carrier.send(self.wire.notice(notices.Reconnect(self._readers.retry_ms()), None))
         await carrier.cut()
 
     async def _admitted(self, carrier: Carrier) -> Reader | None:
@@ -101,7 +100,10 @@ class PatientReader:
                 async with asyncio.timeout(backoff.next_s()):
                     await self._called.wait()
             if self._is_connected:
-                await carrier.send(self.wire.heartbeat)
+                await carrier.send(self._heartbeat())
         if not self._is_connected:
             raise Disconnected
         return None
+
+    def _heartbeat(self) -> bytes:
+        return self.wire.notice(notices.Heartbeat(), None)

@@ -8,51 +8,33 @@ directly.
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 from services.edge.carriers.carrier import Carrier, Disconnected
 from services.edge.carriers.uvicorn_protocol import DirectSocket
+from services.edge.delivery import reading
 from services.edge.delivery.batch import Batch
 from services.edge.delivery.context import ReaderContext
 from services.edge.delivery.feed import Feed
 from services.edge.delivery.large_frames import FrameName
+from services.edge.delivery.live import Channel
 from services.edge.delivery.parcel import PAGE_BYTES, WRITE_BYTES, Parcel, send_in_pieces
-from services.edge.wires import notices as synthetic
-from services.edge.wires.wire import Wire
+from services.edge.wires import notices
+from services.edge.wires.wire import Wire, WireState
 from shared.errors import StoreError
-from shared.log.lineage import Reset
-from shared.log.message import Content
+from shared.log.lineage import Reset, ResetReason
 from shared.log.position import START, EventId
-from shared.log.slicing import until
-from shared.store.message import Assembled, assemble
-from shared.store.resume import Deliver, Gap, Renamed, Step, UpToDate, Vanished, step
-from shared.store.state import Meta, Snapshot
+from shared.store.resume import Deliver, Gap, Renamed, UpToDate, Vanished
+from shared.store.state import Meta
 
-__all__ = ("FIRST_PAGE_EVENTS", "Judged", "Reader")
+__all__ = ("FIRST_PAGE_EVENTS", "Reader")
 
 logger = logging.getLogger(__name__)
 
-# Entries of one read of Redis. An event can be 32 KB, so pages begin small and grow only while their events are small;
-# and the least is more than a stream can have fences, so that no page is fences only.
-FIRST_PAGE_EVENTS, _LEAST_EVENTS, _MOST_EVENTS = 32, 8, 256
-# Of a message that starts over; what follows comes as events.
-_RESET_BYTES = 64 * 1024
+# Entries of one read of Redis. An event can be 32 KB, so pages begin small and grow only while their events are small.
+FIRST_PAGE_EVENTS, _MOST_EVENTS = 32, 256
 
 _RETRY_FIRST_S, _RETRY_MOST_S = 0.1, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A cursor and what Redis had for it: what is sent first."""
-
-    cursor: EventId
-    meta: Meta
-    verdict: Step
-
-    @classmethod
-    def of(cls, cursor: EventId, snapshot: Snapshot) -> "Judged":
-        """The verdict on a snapshot that was read from the cursor's position on."""
-        return cls(cursor, snapshot.meta, step(cursor, snapshot, max_bytes=PAGE_BYTES))
 
 
 class Reader:
@@ -66,7 +48,9 @@ class Reader:
         "_is_connected",
         "_is_current",
         "_is_over",
+        "_is_told_why",
         "_judged",
+        "_lacks_state",
         "_opening_meta",
         "_page_events",
         "_pause_s",
@@ -76,6 +60,7 @@ class Reader:
         "expires_at",
         "is_leaving",
         "wire",
+        "wire_state",
     )
 
     def __init__(
@@ -83,34 +68,44 @@ class Reader:
     ) -> None:
         """A reader of a feed that covers its cursor, for which nothing has been read from Redis; or see `judged`."""
         self.wire = wire
+        self.wire_state: WireState = None
         self.cursor = cursor
         self.is_leaving = False
         self.expires_at = context.readers.expiry()
         self._context = context
         self._stream_id = stream_id
         self._feed = feed
-        self._judged: Judged | None = None
+        self._judged: reading.Judged | None = None
         self._opening_meta: Meta | None = None
         self._carrier: Carrier | None = None
         self._is_connected = True
         self._is_current = False
         self._is_over = False
+        self._is_told_why = False
+        self._lacks_state = wire.has_state
         self._page_events = FIRST_PAGE_EVENTS
         self._pause_s = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._beat_due = False
 
     @classmethod
-    def judged(cls, context: ReaderContext, judged: Judged, *, wire: Wire, is_fresh: bool = False) -> "Reader":
+    def judged(cls, context: ReaderContext, judged: reading.Judged, *, wire: Wire, is_fresh: bool = False) -> "Reader":
         """A reader at a cursor that Redis was asked about. A fresh one came without, and is told what it reads."""
         reader = cls(context, judged.meta.id, judged.cursor, wire=wire)
         reader._judged = judged
         reader._opening_meta = judged.meta if is_fresh else None
+        if reader._lacks_state and judged.cursor.position == START:
+            reader.wire_state, reader._lacks_state = wire.begin(judged.meta), False
         return reader
 
     def __repr__(self) -> str:
         state = "live" if self._feed and self._feed.is_live(self) else "catching up"
         return f"<Reader {self._stream_id[:8]}… at {self.cursor.position} {state} {self.wire.name}>"
+
+    @property
+    def channel(self) -> Channel | None:
+        wrap = self._carrier.wrap if self._carrier is not None else None
+        return None if wrap is None else Channel(self.wire, wrap)
 
     async def run(self, carrier: Carrier) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
@@ -129,25 +124,23 @@ class Reader:
                 if self._is_current:
                     # Here a reader spends its life. Each coroutine further in would cost it a quarter of a kilobyte.
                     await self._stay(carrier)
-            if self._is_over:
-                await carrier.end()
-            else:
-                await self._say_goodbye(carrier)
+            await (self._end(carrier) if self._is_over else self._say_goodbye(carrier))
         finally:
             context.readers.detach(self)
             context.feeds.unfollow(self, self._feed)
 
     # What the feed, the clock and the protocol call; never blocks.
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
+    def write(self, wrapped: bytes) -> DirectSocket | None:
         if self._carrier is None or not self._is_connected:
             return None
-        return self._carrier.write(chunked)
+        return self._carrier.write(wrapped)
 
     def beat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
-        if self._feed is not None and self._feed.is_live(self):
-            self._feed.write(self, self._context.readers.heartbeat_chunk(self.wire))
+        channel = self.channel
+        if channel is not None and self._feed is not None and self._feed.is_live(self):
+            self._feed.write(self, self._context.readers.heartbeat(channel))
         else:
             self._beat_due = True
             self.wake()
@@ -184,7 +177,7 @@ class Reader:
 
     # The walk to the tail.
 
-    def _share(self, judged: Judged, feed: Feed) -> None:
+    def _share(self, judged: reading.Judged, feed: Feed) -> None:
         """Those who come back with us were cut where we were: let the feed have what we have read."""
         match judged.verdict:
             case Deliver(entries, is_cut=False):
@@ -194,26 +187,34 @@ class Reader:
     async def _open(self, carrier: Carrier) -> None:
         opening = self.wire.opening(self._context.readers.retry_ms())
         if self._opening_meta is not None:
-            opening += self.wire.frame(None, synthetic.start(self._opening_meta))
+            opening += self.wire.notice(notices.Start.of(self._opening_meta), self.wire_state)
             self._opening_meta = None
-        if opening:
-            await carrier.send(opening)
+        await send_in_pieces(carrier, opening)
 
     async def _advance(self, carrier: Carrier) -> None:
         if self._beat_due:
             self._beat_due = False
-            await carrier.send(self.wire.heartbeat)
+            await carrier.send(self.wire.notice(notices.Heartbeat(), None))
         # A stalled carrier makes us wait here; whatever is decided below is then decided on what is true afterwards.
         await carrier.ready()
         if not self._is_connected:
             raise Disconnected
         feed = self._feed
         if feed is not None and feed.is_gone:
-            await self._finish_gone(carrier)
+            await self._tell(carrier, notices.Gone())
         elif feed is not None and feed.covers(self.cursor):
-            await self._follow(feed, carrier)
+            await (self._patiently(self._recall, carrier) if self._lacks_state else self._follow(feed, carrier))
         else:
-            await self._read(carrier)
+            await self._patiently(self._step, carrier)
+
+    async def _recall(self, carrier: Carrier) -> None:
+        """Make the wire's state of the log before the cursor."""
+        try:
+            self.wire_state = await reading.state_at(self._context.store, self._stream_id, self.cursor, self.wire)
+        except reading.PrefixTrimmed as trimmed:
+            await self._skip(carrier, trimmed.to)
+        else:
+            self._lacks_state = False
 
     async def _follow(self, feed: Feed, carrier: Carrier) -> None:
         self._judged = None
@@ -232,8 +233,7 @@ class Reader:
         feed = self._feed
         if feed is None or self._has_to_do:
             return
-        if carrier.can_write:
-            feed.join(self)
+        feed.join(self)
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -241,10 +241,10 @@ class Reader:
             self._waiter = None
             feed.leave(self)
 
-    async def _read(self, carrier: Carrier) -> None:
-        """Take the next step from Redis. While Redis cannot answer the reader is kept, not turned away."""
+    async def _patiently(self, act: Callable[[Carrier], Awaitable[None]], carrier: Carrier) -> None:
+        """Take the next step with Redis. While Redis cannot answer the reader is kept, not turned away."""
         try:
-            await self._step(carrier)
+            await act(carrier)
         except StoreError as error:
             self._context.metrics.store_errors.labels(code=error.code).inc()
             if not error.retryable:
@@ -260,12 +260,16 @@ class Reader:
         if judged is None:
             judged = await self._look()
         if judged is None:
-            await self._finish_gone(carrier)
+            await self._tell(carrier, notices.Gone())
+            return
+        if self._lacks_state and isinstance(judged.verdict, Deliver | UpToDate):
+            self._judged = judged
+            await self._recall(carrier)
             return
         match judged.verdict:
             case Deliver(entries, _, is_cut):
                 wanted = len(entries) if is_cut else 2 * self._page_events
-                self._page_events = min(max(wanted, _LEAST_EVENTS), _MOST_EVENTS)
+                self._page_events = min(max(wanted, reading.LEAST_EVENTS), _MOST_EVENTS)
                 parcel = self._pack(Batch(entries, judged.meta.lineage.nonces))
                 del judged, entries  # a reader that takes its time must not hold what it will not be sent
                 await self._deliver(parcel, carrier)
@@ -278,24 +282,20 @@ class Reader:
             case Renamed(cursor):
                 self.cursor = cursor
             case Vanished():
-                await self._finish_gone(carrier)
+                await self._tell(carrier, notices.Gone())
 
-    async def _look(self) -> Judged | None:
+    async def _look(self) -> reading.Judged | None:
         snapshot = await self._context.store.read(self._stream_id, self.cursor.position, limit=self._page_events)
-        return None if snapshot is None else Judged.of(self.cursor, snapshot)
+        return None if snapshot is None else reading.Judged.of(self.cursor, snapshot)
 
     def _pack(self, batch: Batch) -> Parcel:
         known = None
         if batch.events == 1 and batch.size_bytes > PAGE_BYTES:
             known = self._context.large_frames.find(self._name(self.cursor, batch.cursor))
-        payload = known or batch.frames(self.wire)
-        while len(payload) > 2 * PAGE_BYTES and batch.events > 1:
-            batch = batch.first_half()  # JSON can be six times as long as the text
-            payload = batch.frames(self.wire)
-        return Parcel(payload, self.cursor, batch.cursor, batch.events, batch.is_last)
+        return Parcel.of(batch, self.cursor, self.wire, self.wire_state, known=known)
 
     async def _deliver(self, parcel: Parcel, carrier: Carrier) -> None:
-        self.cursor = parcel.end
+        self.cursor, self.wire_state = parcel.end, parcel.state_after
         if parcel.is_large:
             await self._send_large(carrier, parcel)
         else:
@@ -322,23 +322,19 @@ class Reader:
         return FrameName(self._stream_id, start.position.offset, str(end), self.wire.name)
 
     async def _framed_again(self, parcel: Parcel, size: int) -> bytes:
-        """The frame that was begun. If the log does not hold its event any more, only a cut can tell the reader so."""
+        """The frame that was begun. If it cannot be made any more, only a cut can tell the reader so."""
         while self._is_connected:
             try:
-                snapshot = await self._context.store.read(self._stream_id, parcel.start.position, limit=_LEAST_EVENTS)
+                frame = await reading.frame_again(self._context.store, self._stream_id, self.wire, parcel)
             except StoreError as error:
                 self._context.metrics.store_errors.labels(code=error.code).inc()
                 if not error.retryable:
                     break
                 await asyncio.sleep(_RETRY_MOST_S * random.uniform(0.5, 1.0))
                 continue
-            match step(parcel.start, snapshot) if snapshot is not None else None:
-                case Deliver(entries) if entries[0].position.offset >= parcel.end.position.offset:
-                    entry = until(entries[0], parcel.end.position)
-                    frame = self.wire.frame(str(parcel.end), entry.event.data())
-                    if len(frame) == size:
-                        return frame
-            break
+            if frame is None or len(frame) != size:
+                break
+            return frame
         raise Disconnected
 
     async def _up_to_date(self, meta: Meta) -> None:
@@ -352,29 +348,38 @@ class Reader:
 
     async def _skip(self, carrier: Carrier, to: EventId) -> None:
         self._context.metrics.gaps.inc()
-        data = synthetic.gap(str(self.cursor), str(to), "trimmed")
+        gap = notices.Gap(self.cursor, to)
         self.cursor = to
-        await carrier.send(self.wire.frame(str(to), data))
+        await self._tell(carrier, gap)
 
-    async def _start_over(self, carrier: Carrier, reason: str) -> None:
-        whole = await assemble(self._context.store, self._stream_id, most_bytes=_RESET_BYTES)
-        if whole is None:
-            await self._finish_gone(carrier)
+    async def _start_over(self, carrier: Carrier, reason: ResetReason) -> None:
+        message = await reading.message_so_far(self._context.store, self._stream_id)
+        if message is None:
+            await self._tell(carrier, notices.Gone())
             return
         self._context.metrics.resets.labels(reason=reason).inc()
-        content, self.cursor = _told_again(whole)
-        event_id = str(self.cursor) if self.cursor.nonce else None
-        frame = self.wire.frame(event_id, synthetic.reset(reason, content.parts()))
-        del whole, content
-        await send_in_pieces(carrier, frame)
+        content, self.cursor = message
+        self._lacks_state = self.wire.has_state
+        payload = self._said(notices.Reset(reason, content.parts(), self.cursor))
+        del message, content  # a reader that takes its time must not hold it twice
+        await send_in_pieces(carrier, payload)
 
-    async def _finish_gone(self, carrier: Carrier) -> None:
-        await carrier.send(self.wire.frame(None, synthetic.gone()))
-        self._is_over = True
+    async def _tell(self, carrier: Carrier, notice: notices.Notice) -> None:
+        await send_in_pieces(carrier, self._said(notice))
+
+    def _said(self, notice: notices.Notice) -> bytes:
+        """The wire's words for a notice, which may be the last that the reader gets."""
+        if type(notice) in self.wire.final:
+            self._is_over = self._is_told_why = True
+        return self.wire.notice(notice, self.wire_state)
+
+    async def _end(self, carrier: Carrier) -> None:
+        if not self._is_told_why:
+            await send_in_pieces(carrier, self.wire.closing(self.wire_state))
+        await carrier.end()
 
     async def _say_goodbye(self, carrier: Carrier) -> None:
-        retry_ms = self._context.readers.retry_ms()
-        await carrier.send(self.wire.opening(retry_ms) + self.wire.frame(None, synthetic.reconnect(retry_ms)))
+        await self._tell(carrier, notices.Reconnect(self._context.readers.retry_ms()))
         await carrier.cut()
 
     @property
@@ -393,11 +398,3 @@ class Reader:
             return
         finally:
             self._waiter = None
-
-
-def _told_again(whole: Assembled) -> tuple[Content, EventId]:
-    """What a reader that starts over is told, and where it goes on.
-
-    Of a message that has lost its beginning that is nothing: from the start on it is told the gap, then the rest.
-    """
-    return (Content(), EventId(START, None)) if whole.meta.trimmed else (whole.content, whole.cursor)

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from prometheus_client import Counter, Gauge
-
-from services.edge.carriers.chunked import chunk
+from services.edge.delivery.live import Channel
+from services.edge.wires.notices import Heartbeat
+from services.edge.wires.registry import Wires
 from services.edge.wires.wire import Wire
 from shared.settings.settings import Settings
 from shared.telemetry.metrics import Metrics
@@ -47,16 +47,16 @@ class AttachedReader(Protocol):
 class Readers:
     """Everybody who reads here: counted, kept alive, sent on when old, and moved when the edge goes away."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, wires: Wires) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._attached: set[AttachedReader] = set()
         self._emptied = asyncio.Event()
         self._emptied.set()
         self._is_draining = False
-        self._delivered: dict[Wire, Counter] = {}
-        self._counts: dict[Wire, Gauge] = {}
-        self._heartbeats: dict[str, bytes] = {}
+        # At once, so that each of them is served from the start.
+        self._delivered = {wire: metrics.events_delivered.labels(wire=wire.name) for wire in wires}
+        self._counts = {wire: metrics.edge_readers.labels(wire=wire.name) for wire in wires}
+        self._heartbeats: dict[Channel, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Readers {len(self)}>"
@@ -68,27 +68,25 @@ class Readers:
         """Count the reader in. One that comes while the edge is going away is sent on at once."""
         self._attached.add(reader)
         self._emptied.clear()
-        self._count_of(reader.wire).inc()
+        self._counts[reader.wire].inc()
         if self._is_draining:
             reader.leave()
 
     def detach(self, reader: AttachedReader) -> None:
         self._attached.discard(reader)
-        self._count_of(reader.wire).dec()
+        self._counts[reader.wire].dec()
         if not self._attached:
             self._emptied.set()
 
     def delivered(self, wire: Wire, events: int) -> None:
         """Count events that were handed to readers of a wire."""
-        counter = self._delivered.get(wire)
-        if counter is None:
-            counter = self._delivered[wire] = self._metrics.events_delivered.labels(wire=wire.name)
-        counter.inc(events)
+        self._delivered[wire].inc(events)
 
-    def heartbeat_chunk(self, wire: Wire) -> bytes:
-        ready = self._heartbeats.get(wire.name)
+    def heartbeat(self, channel: Channel) -> bytes:
+        """A heartbeat that is ready to be written, made once."""
+        ready = self._heartbeats.get(channel)
         if ready is None:
-            ready = self._heartbeats[wire.name] = chunk(wire.heartbeat)
+            ready = self._heartbeats[channel] = channel.wrap(channel.wire.notice(Heartbeat(), None))
         return ready
 
     def retry_ms(self) -> int:
@@ -133,12 +131,6 @@ class Readers:
             logger.warning("readers were cut off", extra={"readers": len(self)})
             for reader in list(self._attached):
                 reader.abort()
-
-    def _count_of(self, wire: Wire) -> Gauge:
-        count = self._counts.get(wire)
-        if count is None:
-            count = self._counts[wire] = self._metrics.edge_readers.labels(wire=wire.name)
-        return count
 
 
 def _now() -> float:

@@ -1,9 +1,14 @@
 """One JSON object a line."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from services.edge.wires.wire import Wire
+from services.edge.wires.native import told
+from services.edge.wires.notices import Gone, Notice
+from services.edge.wires.wire import Wire, WireState
+from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
+from shared.store.state import Meta
 
 __all__ = ("NDJSON",)
 
@@ -13,18 +18,36 @@ class _Ndjson:
 
     name = "ndjson"
     media_type = "application/x-ndjson; charset=utf-8"
-    heartbeat = b'{"type":"heartbeat"}\n'
+    accepts: tuple[str, ...] = ("application/x-ndjson", "application/jsonl")
+    example = '{"type":"text","delta":"Hello","event_id":"1-5.9f2c01ab"}\n'
+    final = frozenset[type[Notice]]({Gone})
+    has_state = False
 
-    def frame(self, event_id: str | None, data: bytes) -> bytes:
-        if event_id is None:
-            return data + b"\n"
-        return b'%b,"event_id":"%b"}\n' % (data[:-1], event_id.encode())
+    def begin(self, meta: Meta) -> WireState:
+        return None
 
-    def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
-        return page.formatted(_ndjson_delta, nonce)
+    def after(self, state: WireState, entries: Sequence[LogEntry]) -> WireState:
+        return None
 
     def opening(self, retry_ms: int) -> bytes:
         return b""
+
+    def frame(self, event_id: str, entry: LogEntry, state: WireState) -> bytes:
+        return _line(event_id, entry.event.data())
+
+    def deltas(self, page: DeltaPage, nonce: bytes, state: WireState) -> bytes:
+        return page.formatted(_ndjson_delta, nonce)
+
+    def notice(self, notice: Notice, state: WireState) -> bytes:
+        event_id, data = told(notice)
+        return data + b"\n" if event_id is None else _line(event_id, data)
+
+    def closing(self, state: WireState) -> bytes:
+        return b""
+
+
+def _line(event_id: str, data: bytes) -> bytes:
+    return b'%b,"event_id":"%b"}\n' % (data[:-1], event_id.encode())
 
 
 def _ndjson_delta(entry_id: bytes, nonce: bytes, kind: bytes, line: bytes) -> bytes:

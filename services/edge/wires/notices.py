@@ -1,44 +1,66 @@
-"""Events that are made at the edge and stand in no log: they tell a reader about the log itself."""
+"""What the edge tells a reader beside the log: about the log itself, the connection, and its end. No wire's bytes."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from shared.log.events import json_line
+from shared.log.lineage import ResetReason
+from shared.log.position import EventId
 from shared.store.state import Meta
 
-__all__ = ("gap", "gone", "reconnect", "reset", "start")
+__all__ = ("Gap", "Gone", "Heartbeat", "Notice", "Reconnect", "Reset", "Start")
 
 
-def start(meta: Meta) -> bytes:
-    """The first event of a reader without a cursor, whatever has been folded since."""
-    fields: dict[str, Any] = {
-        "type": "start",
-        "stream": meta.id,
-        "model": meta.model,
-        "status": meta.status,
-        "created_ms": meta.created_ms,
-    }
-    if meta.provider:
-        fields["provider"] = meta.provider
-    return json_line(fields)
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first thing that a reader without a cursor is told, whatever has been folded since."""
+
+    stream: str
+    model: str
+    status: str
+    created_ms: int
+    provider: str | None
+
+    @classmethod
+    def of(cls, meta: Meta) -> "Start":
+        return cls(meta.id, meta.model, meta.status, meta.created_ms, meta.provider or None)
 
 
-def reset(reason: str, parts: list[dict[str, Any]]) -> bytes:
-    """What the reader holds is not the log any more: these parts take its place."""
-    return json_line({"type": "reset", "reason": reason, "parts": parts})
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What the reader holds is not the log any more: these parts take its place, and it is at `cursor` then."""
+
+    reason: ResetReason
+    parts: list[dict[str, Any]]
+    cursor: EventId
 
 
-def gap(from_id: str, to_id: str, reason: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Gap:
     """The log between two positions is gone; what follows goes on after it."""
-    return json_line({"type": "gap", "from": from_id, "to": to_id, "reason": reason})
+
+    start: EventId
+    end: EventId
+    reason: str = "trimmed"
 
 
-def reconnect(retry_ms: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Reconnect:
     """This connection ends for reasons of the server's: come back with the last id."""
-    return json_line({"type": "reconnect", "retry_ms": retry_ms})
+
+    retry_ms: int
 
 
-def gone() -> bytes:
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing has happened, and the connection is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
     """The stream vanished from under its readers: deleted, evicted, or its Redis lost it."""
-    return json_line(
-        {"type": "error", "code": "stream_gone", "message": "The stream is gone from the store.", "retryable": False}
-    )
+
+    code: ClassVar[str] = "stream_gone"
+    message: ClassVar[str] = "The stream is gone from the store."
+
+
+Notice = Start | Reset | Gap | Reconnect | Heartbeat | Gone

@@ -1,27 +1,73 @@
-"""How events look on a connection. A wire only frames; it never decides what is sent."""
+"""How a stream looks on a connection. A wire makes bytes of what it is given; it never decides what is sent.
 
-from typing import Protocol
+It knows no carrier: how its payloads are wrapped for a connection is not its business.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from services.edge.wires.notices import Notice
+from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
+from shared.store.state import Meta
 
-__all__ = ("Wire",)
+__all__ = ("PageFraming", "Wire", "WireState")
+
+# What a wire knows of the log before an event: open parts, calls that were counted, the stream's own words. It is
+# immutable, only its wire looks inside, and it is None for wires whose frames depend on nothing but their event.
+WireState = Any
+PageFraming = Callable[[DeltaPage, bytes, WireState], bytes]
 
 
 class Wire(Protocol):
-    """A framing of events. `data` is one line of JSON that begins with its type."""
+    """A format of streams. All its readers of one stream share its payloads.
+
+    So a payload depends on the log alone: on the events in it, and on the state, which is a pure function of the log
+    before them (`begin`, then `after`), never on who reads, since when, or in what pieces.
+
+    `name` is what `?wire=` and the metrics call it, `media_type` the content type of a response, and `accepts` are the
+    media types in an `Accept` that choose it. `example` is an event, for the description of the API. After a notice of
+    a `final` kind nothing can follow, and the response ends.
+    """
 
     name: str
     media_type: str
-    heartbeat: bytes
+    accepts: tuple[str, ...]
+    example: str
+    final: frozenset[type[Notice]]
+    has_state: bool
 
-    def frame(self, event_id: str | None, data: bytes) -> bytes:
-        """One event. Synthesized events may have no id; then the reader's cursor stays where it is."""
+    @property
+    def deltas(self) -> PageFraming | None:
+        """The frames of a page of one attempt, whose nonce is given: as `frame` makes them one by one, only faster.
+
+        None if the wire knows no faster way.
+        """
         ...
 
-    def deltas(self, page: DeltaPage, nonce: bytes) -> bytes:
-        """The frames of a page, as `frame` makes them of its entries one by one, for a third of the time."""
+    def begin(self, meta: Meta) -> WireState:
+        """The state before the first event of a stream."""
+        ...
+
+    def after(self, state: WireState, entries: Sequence[LogEntry]) -> WireState:
+        """The state after these entries, which follow what made `state`. Not called without a state."""
         ...
 
     def opening(self, retry_ms: int) -> bytes:
-        """What a connection begins with, before any event."""
+        """What a connection begins with, before any event; a reader without a cursor then gets a `Start`."""
+        ...
+
+    def frame(self, event_id: str, entry: LogEntry, state: WireState) -> bytes:
+        """One event of the log, after what made `state`; nothing if this wire has no words for it."""
+        ...
+
+    def notice(self, notice: Notice, state: WireState) -> bytes:
+        """What the edge itself has to say, errors too; nothing if this wire has no words for it.
+
+        It may come before the state is known, which is None then.
+        """
+        ...
+
+    def closing(self, state: WireState) -> bytes:
+        """What a response ends with after the last event of its stream."""
         ...

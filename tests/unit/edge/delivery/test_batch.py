@@ -30,19 +30,19 @@ def test_it_reaches_from_the_start_of_its_first_event_to_the_end_of_its_last() -
 
 def test_both_wires_say_the_same() -> None:
     batch = batch_of(*EVENTS)
-    sse, ndjson = SseParser().feed(batch.frames(SSE)), NdjsonParser().feed(batch.frames(NDJSON))
+    sse, ndjson = SseParser().feed(batch.frames(SSE, None)), NdjsonParser().feed(batch.frames(NDJSON, None))
     assert sse == ndjson
     assert len(sse) == len(EVENTS)
 
 
 def test_a_frame_is_made_once() -> None:
     batch = batch_of(*EVENTS)
-    assert batch.frames(SSE) is batch.frames(SSE)
+    assert batch.frames(SSE, None) is batch.frames(SSE, None)
 
 
 def test_ids_carry_the_nonce_of_the_attempt_that_wrote_the_event() -> None:
     entries = [LogEntry(Position(1, 1), delta("text", "a")), LogEntry(Position(2, 2), delta("text", "b"))]
-    ids = [item.id for item in SseParser().feed(Batch(entries, NONCES).frames(SSE))]
+    ids = [item.id for item in SseParser().feed(Batch(entries, NONCES).frames(SSE, None))]
     assert ids == ["1-1.0000000a", "2-2.0000000b"]
 
 
@@ -54,7 +54,7 @@ def test_every_cut_between_characters_gives_what_is_lacking() -> None:
         history = History(units=offset, attempt=1)
         # The opened call whose arguments may follow.
         history.parts = [{"type": "tool_call", "index": 0, "id": "c", "name": "f", "arguments": ""}]
-        for item in SseParser().feed(rest.frames(SSE)):
+        for item in SseParser().feed(rest.frames(SSE, None)):
             history.take(item)
         assert history.units == 13
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from services.edge.carriers.carrier import Wrap
 from services.edge.carriers.uvicorn_protocol import DirectSocket
 from services.edge.delivery.batch import Batch
 from services.edge.delivery.feed import Diverged, Feed
+from services.edge.delivery.live import Channel
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.sse import SSE
-from services.edge.wires.wire import Wire
+from services.edge.wires.wire import Wire, WireState
 from shared.log.events import Event, LogEntry, delta, done, fence
 from shared.log.page import DeltaPage
 from shared.log.position import START, EventId, Position
@@ -34,12 +36,18 @@ class Listener:
     fails: bool = False
     writes: list[int] = field(default_factory=list)
 
-    def write(self, chunked: bytes) -> DirectSocket | None:
+    wire_state: WireState = None
+    wrap: Wrap = bytes
+
+    @property
+    def channel(self) -> Channel:
+        return Channel(self.wire, self.wrap)
+
+    def write(self, wrapped: bytes) -> DirectSocket | None:
         if self.fails:
             raise RuntimeError("the transport is closed")
-        size, _, rest = chunked.partition(b"\r\n")
-        self.raw += rest[: int(size, 16)]
-        self.writes.append(int(size, 16))
+        self.raw += wrapped
+        self.writes.append(len(wrapped))
         if self.stalls:
             self.stalls.leave(self)
         return None
@@ -108,8 +116,8 @@ def at(offset: int, attempt: int = 1) -> EventId:
     return EventId(Position(attempt, offset), nonce(attempt))
 
 
-def live(feed: Feed, wire: Wire = SSE) -> Listener:
-    listener = Listener(feed.cursor, wire)
+def live(feed: Feed, wire: Wire = SSE, *, wrap: Wrap = bytes) -> Listener:
+    listener = Listener(feed.cursor, wire, wrap=wrap)
     feed.readers.add(listener)
     feed.join(listener)
     return listener
@@ -130,6 +138,36 @@ async def test_live_readers_of_both_wires_are_written_what_comes() -> None:
     assert [reader.text for reader in readers] == ["abc"] * 3
     assert [reader.woken for reader in readers] == [0, 0, 0]
     assert told == [("sse", 4), ("ndjson", 2), ("sse", 2), ("ndjson", 1)]
+
+
+async def test_each_kind_of_carrier_wraps_once_what_is_framed_once() -> None:
+    """Two kinds for one wire, and another wire between them."""
+    feed, wrapped = await fresh_feed(), list[bytes]()
+
+    def parcelled(payload: bytes) -> bytes:
+        wrapped.append(payload)
+        return b"<%b>" % payload
+
+    wire = CountedSse()
+    plain, other = live(feed, wire), live(feed, NDJSON)
+    pair = [live(feed, wire, wrap=parcelled), live(feed, wire, wrap=parcelled)]
+    feed.extend(page("ab"))
+    feed.extend(page("c", start=2))
+    assert wire.pages == len(wrapped) == 2
+    assert plain.raw == b"".join(wrapped)
+    assert [each.raw for each in pair] == [b"".join(b"<%b>" % payload for payload in wrapped)] * 2
+    assert other.text == "abc"
+
+
+class CountedSse(type(SSE)):  # type: ignore[misc]
+    """The wire that the product has, which counts the pages that it is asked for."""
+
+    pages = 0
+
+    def deltas(self, page: DeltaPage, nonce: bytes, state: WireState) -> bytes:
+        self.pages += 1
+        framed: bytes = super().deltas(page, nonce, state)
+        return framed
 
 
 async def test_whoever_is_not_live_is_woken_and_takes_what_it_lacks() -> None:
@@ -216,7 +254,7 @@ async def test_a_page_that_continues_the_tail_is_taken_as_its_entries_are() -> N
     batch, twins = feed.after(2), other.after(2)
     assert batch is not None
     assert twins is not None
-    assert batch.frames(SSE) == twins.frames(SSE)
+    assert batch.frames(SSE, None) == twins.frames(SSE, None)
 
 
 async def test_a_page_that_was_read_twice_or_has_a_hole_is_looked_into() -> None:
@@ -391,7 +429,7 @@ def walk(feed: Feed, listener: Listener) -> str:
     offset, said = listener.cursor.position.offset, b""
     while (batch := feed.after(offset)) is not None:
         assert batch.start == offset
-        said, offset = said + batch.frames(SSE), batch.end
+        said, offset = said + batch.frames(SSE, None), batch.end
     return "".join((item.data or {}).get("delta", "") for item in SseParser().feed(said))
 
 

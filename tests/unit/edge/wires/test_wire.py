@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from services.edge.carriers.chunked import chunk
 from services.edge.wires.ndjson import NDJSON
+from services.edge.wires.notices import Gap, Gone, Heartbeat, Notice, Reconnect, Reset, Start
 from services.edge.wires.sse import SSE
 from services.edge.wires.wire import Wire
-from shared.log.events import Event, delta, done, error, json_line, tool_call, usage
+from shared.log.events import Event, LogEntry, delta, done, error, tool_call, usage
+from shared.log.position import EventId, Position
 from tests.support.script import HAZARDS
 from tests.support.sse_client import Item, NdjsonParser, SseParser
 
@@ -29,6 +31,10 @@ EVENTS = st.one_of(
 )
 
 
+def framed(wire: Wire, event: Event) -> bytes:
+    return wire.frame(ID, LogEntry(Position(1, 345), event), None)
+
+
 def parsed(wire: Wire, raw: bytes, cuts: list[int]) -> list[Item]:
     parser = SseParser() if wire is SSE else NdjsonParser()
     edges = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
@@ -38,7 +44,7 @@ def parsed(wire: Wire, raw: bytes, cuts: list[int]) -> list[Item]:
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 @given(events=st.lists(EVENTS, min_size=1, max_size=5), cuts=st.lists(st.integers(0, 10_000), max_size=6))
 def test_what_is_framed_parses_to_itself_however_it_is_cut(wire: Wire, events: list[Event], cuts: list[int]) -> None:
-    raw = b"".join(wire.frame(ID, event.data()) for event in events)
+    raw = b"".join(framed(wire, event) for event in events)
     assert [(item.id, item.data) for item in parsed(wire, raw, cuts)] == [(ID, said(event)) for event in events]
 
 
@@ -50,7 +56,7 @@ def said(event: Event) -> dict[str, Any]:
 
 @given(EVENTS)
 def test_an_sse_event_is_two_lines_whatever_is_in_it(event: Event) -> None:
-    frame = SSE.frame(ID, event.data()).decode()
+    frame = framed(SSE, event).decode()
     assert len(frame.splitlines()) == 3
     assert frame.endswith("\n\n")
     assert "\r" not in frame
@@ -58,25 +64,25 @@ def test_an_sse_event_is_two_lines_whatever_is_in_it(event: Event) -> None:
 
 @given(EVENTS)
 def test_an_ndjson_event_is_one_line_whatever_is_in_it(event: Event) -> None:
-    frame = NDJSON.frame(ID, event.data()).decode()
+    frame = framed(NDJSON, event).decode()
     assert len(frame.splitlines()) == 1
     assert frame.endswith("\n")
 
 
 def test_an_event_without_an_id_has_no_id_line() -> None:
-    data = json_line({"type": "reconnect", "retry_ms": 5})
-    assert SSE.frame(None, data) == b'data: {"type":"reconnect","retry_ms":5}\n\n'
-    assert NDJSON.frame(None, data) == b'{"type":"reconnect","retry_ms":5}\n'
+    assert SSE.notice(Reconnect(5), None) == b'retry: 5\n\ndata: {"type":"reconnect","retry_ms":5}\n\n'
+    assert NDJSON.notice(Reconnect(5), None) == b'{"type":"reconnect","retry_ms":5}\n'
 
 
 def test_a_tool_call_keeps_its_own_id_beside_the_cursor() -> None:
-    (item,) = parsed(NDJSON, NDJSON.frame(ID, tool_call(0, "", call_id="call_1", name="f").data()), [])
+    (item,) = parsed(NDJSON, framed(NDJSON, tool_call(0, "", call_id="call_1", name="f")), [])
     assert (item.id, (item.data or {})["id"]) == (ID, "call_1")
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_a_heartbeat_is_no_event(wire: Wire) -> None:
-    assert parsed(wire, wire.heartbeat, []) == [Item()] == parsed(wire, wire.heartbeat, [1, 2, 3])
+    heartbeat = wire.notice(Heartbeat(), None)
+    assert parsed(wire, heartbeat, []) == [Item()] == parsed(wire, heartbeat, [1, 2, 3])
 
 
 def test_the_opening_says_when_to_come_back() -> None:
@@ -91,6 +97,55 @@ def test_a_chunk_is_its_size_in_hex_and_its_bytes(payload: bytes) -> None:
 
 
 def test_done_looks_as_documented() -> None:
-    assert SSE.frame(ID, done("stop").data()) == (
-        b'id: 1-345.9f2c01ab\ndata: {"type":"done","finish_reason":"stop"}\n\n'
-    )
+    assert framed(SSE, done("stop")) == (b'id: 1-345.9f2c01ab\ndata: {"type":"done","finish_reason":"stop"}\n\n')
+
+
+CURSOR = EventId.parse(ID)
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize(
+    ("notice", "event_id", "said"),
+    [
+        (
+            Start("0b5c", "smollm2", "running", 1_700_000_000_000, "ollama"),
+            None,
+            '{"type":"start","stream":"0b5c","model":"smollm2","status":"running","created_ms":1700000000000,"provider":"ollama"}',
+        ),
+        (
+            Start("0b5c", "smollm2", "queued", 5, None),
+            None,
+            '{"type":"start","stream":"0b5c","model":"smollm2","status":"queued","created_ms":5}',
+        ),
+        (
+            Reset("new_attempt", [{"type": "text", "text": "a"}], CURSOR),
+            ID,
+            '{"type":"reset","reason":"new_attempt","parts":[{"type":"text","text":"a"}]}',
+        ),
+        (Reset("log_lost", [], EventId(Position(0, 0), None)), None, '{"type":"reset","reason":"log_lost","parts":[]}'),
+        (
+            Gap(EventId(Position(0, 0), None), CURSOR),
+            ID,
+            '{"type":"gap","from":"0-0","to":"1-345.9f2c01ab","reason":"trimmed"}',
+        ),
+        (Reconnect(5), None, '{"type":"reconnect","retry_ms":5}'),
+        (
+            Gone(),
+            None,
+            '{"type":"error","code":"stream_gone","message":"The stream is gone from the store.","retryable":false}',
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_a_notice_is_an_event_of_ours(wire: Wire, notice: Notice, event_id: str | None, said: str) -> None:
+    """Byte for byte, on both wires: what was sent when these were no types yet."""
+    payload = wire.notice(notice, None).decode()
+    if wire is NDJSON:
+        assert payload == (said if event_id is None else f'{said[:-1]},"event_id":"{event_id}"}}') + "\n"
+        return
+    before = "retry: 5\n\n" if isinstance(notice, Reconnect) else ""
+    assert payload == before + ("" if event_id is None else f"id: {event_id}\n") + f"data: {said}\n\n"
+
+
+def test_after_the_news_that_it_is_gone_nothing_follows() -> None:
+    assert [wire.final for wire in WIRES] == [{Gone}, {Gone}]

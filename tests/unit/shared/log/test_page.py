@@ -58,8 +58,8 @@ def test_its_frames_are_those_of_its_entries(wire: Wire, parts: list[tuple[bytes
     end = page.end_after(Position(3, start))
     assert end is not None
     short, plain = Batch.of_page(page, start, end, {3: NONCE}), Batch(log_entries(raw), {3: NONCE})
-    assert short.chunk(wire) == plain.chunk(wire)
-    assert short.frames(wire) == plain.frames(wire)
+    assert short.news(wire, None) == plain.news(wire, None)
+    assert short.frames(wire, None) == plain.frames(wire, None)
     assert (short.start, short.end, short.position, short.events) == (
         plain.start,
         plain.end,

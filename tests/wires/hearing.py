@@ -1,0 +1,135 @@
+"""What a client of each wire makes of the bytes it gets: written apart from the wires, on purpose.
+
+A new wire brings one class and one line in `HEARINGS`; the cases in `test_every_wire.py` then are about it, too.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from tests.support.sse_client import History, NdjsonParser, SseParser
+
+__all__ = ("HEARINGS", "Hearing", "Spoken")
+
+# Kind and text of each part, as `tests.support.script.expected` has it.
+Spoken = list[tuple[str, str]]
+
+
+class Hearing(Protocol):
+    """A client that folds what it hears. `ending` is how the stream ended, as the log has it, or what broke it off."""
+
+    @property
+    def ending(self) -> str | None: ...
+
+    @property
+    def beats(self) -> int: ...
+
+    @property
+    def starts(self) -> int: ...
+
+    def feed(self, received: bytes) -> None: ...
+
+    def spoken(self) -> Spoken: ...
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        """Number, id and name of each tool call."""
+        ...
+
+
+class NativeHearing:
+    """Our own events, checked one by one as they come."""
+
+    def __init__(self, parser: SseParser | NdjsonParser) -> None:
+        self.history = History()
+        self.beats = 0
+        self._parser = parser
+
+    @property
+    def ending(self) -> str | None:
+        return (self.history.ending or {}).get("code") or (self.history.ending or {}).get("type")
+
+    @property
+    def starts(self) -> int:
+        return self.history.starts
+
+    def feed(self, received: bytes) -> None:
+        for item in self._parser.feed(received):
+            self.beats += item.data is None and item.retry_ms is None
+            self.history.take(item)
+
+    def spoken(self) -> Spoken:
+        return self.history.spoken()
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        calls = [part for part in self.history.parts if part["type"] == "tool_call"]
+        return [(number, part["id"], part["name"]) for number, part in enumerate(calls)]
+
+
+class PrototypeHearing:
+    """Chunks of the prototype."""
+
+    def __init__(self) -> None:
+        self.ending: str | None = None
+        self.beats = 0
+        self.starts = 0
+        self._rest = b""
+        self._at = 0
+        self._spoken: Spoken = []
+        self._calls: list[tuple[int, str, str]] = []
+        self._is_done = False
+
+    def feed(self, received: bytes) -> None:
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            assert not self._is_done or not line, line
+            if line.startswith(b":"):
+                self.beats += 1
+            elif line == b"data: [DONE]":
+                self._is_done = True
+                assert self.ending not in {None, "gone", "reset", "gap", "cancelled"}
+            elif line:
+                self._take(json.loads(line.removeprefix(b"data: ")))
+
+    def spoken(self) -> Spoken:
+        return self._spoken
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        return self._calls
+
+    def _take(self, chunk: dict[str, Any]) -> None:
+        assert self.ending is None, chunk
+        if "error" in chunk:
+            self.ending = chunk["error"]["code"]
+            return
+        delta = chunk["delta"]
+        if "role" in delta:
+            self.starts += 1
+            return
+        assert chunk["at"] > self._at
+        self._at = chunk["at"]
+        if "finish_reason" in chunk:
+            self.ending = "done"
+        for call in delta.get("tool_calls", ()):
+            self._call(call)
+        for kind, name in (("text", "content"), ("reasoning", "reasoning_content"), ("refusal", "refusal")):
+            if name in delta:
+                self._say(kind, delta[name], is_new=False)
+
+    def _call(self, call: dict[str, Any]) -> None:
+        is_new = "id" in call
+        if is_new:
+            assert call["index"] == len(self._calls)
+            self._calls.append((call["index"], call["id"], call["function"]["name"]))
+        self._say("tool_call", call["function"]["arguments"], is_new=is_new)
+
+    def _say(self, kind: str, text: str, *, is_new: bool) -> None:
+        if is_new or not self._spoken or self._spoken[-1][0] != kind:
+            self._spoken.append((kind, ""))
+        self._spoken[-1] = (kind, self._spoken[-1][1] + text)
+
+
+HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
+    "sse": lambda: NativeHearing(SseParser()),
+    "ndjson": lambda: NativeHearing(NdjsonParser()),
+    "prototype": PrototypeHearing,
+}
