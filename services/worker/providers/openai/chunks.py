@@ -126,6 +126,11 @@ class ChunkReader:
         return self._told_end()
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a finish reason came, and no error took it back."""
+        return self.finish_reason is not None
+
+    @property
     def is_going_on(self) -> bool:
         """Whether content is expected."""
         return self.finish_reason is None and not self.ended
