@@ -8,14 +8,13 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
 
 from services.worker.attempts.job import Jobs
 from services.worker.providers.http.session import new_session
-from services.worker.providers.openai.dialect import OpenAIProvider
 from services.worker.providers.provider import Provider
+from services.worker.providers.registry import provider_of
 from services.worker.puller import Puller
 from services.worker.upkeep.budget import Budget
 from services.worker.upkeep.proof import is_admitted
@@ -28,9 +27,6 @@ from shared.queue.arq import ArqDispatcher, open_queue
 from shared.settings.settings import Settings
 from shared.store.redis.store import open_store
 from shared.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ("run",)
 
@@ -64,7 +60,7 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         queue = open_queue(url, prefix=settings.prefix, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(queue.aclose, close_connection_pool=True)
         session = await stack.enter_async_context(new_session())
-        providers = [OpenAIProvider(each, session, environment=os.environ) for each in settings.providers]
+        providers = [provider_of(each, session, environment=os.environ) for each in settings.providers]
         budget = Budget(store, settings, metrics)
         compactor = Compactor(store, settings, metrics, on_full=budget.hurry)
         appender = Appender(store, compactor, settings, metrics)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ("ProviderSettings",)
 
 
+_NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -23,8 +24,8 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="What logs, metrics and readers call it.")
-    dialect: Literal["openai"] = Field("openai", description="The API it speaks.")
+    name: str = Field(pattern=_NAME, description="What logs, metrics and readers call it.")
+    dialect: str = Field("openai", pattern=_NAME, description="The API it speaks; workers know `openai`.")
     base_url: Annotated[str, AfterValidator(_plain_url)] = Field(description="Where it is, up to and including `/v1`.")
     api_key_env: str | None = Field(None, description="The variable that holds its key; only workers read it.")
     models: list[str] = Field(min_length=1, description="What it serves; `*` and `?` are wildcards, as in `gpt-*`.")

@@ -13,10 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from services.worker.providers import completion
+from services.worker.providers.completion import Completion, ConfiguredProvider
 from services.worker.providers.http.session import new_session
-from services.worker.providers.openai import dialect as openai
-from services.worker.providers.openai.dialect import OpenAIProvider, OpenAIStream
 from services.worker.providers.provider import CompletionRequest, CompletionStream, Outcome, Pouring, Provider
+from services.worker.providers.registry import provider_of
 from shared.errors import (
     ProviderAuth,
     ProviderError,
@@ -52,12 +53,12 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def provider_at(base_url: str, session: aiohttp.ClientSession, **values: Any) -> OpenAIProvider:
+def provider_at(base_url: str, session: aiohttp.ClientSession, **values: Any) -> ConfiguredProvider:
     settings = ProviderSettings(name="scripted", base_url=base_url, models=["*"], **values)
-    return OpenAIProvider(settings, session, environment={"TEST_KEY": KEY})
+    return provider_of(settings, session, environment={"TEST_KEY": KEY})
 
 
-def stream_of(server: ScriptedProvider, session: aiohttp.ClientSession, script: Script, **values: Any) -> OpenAIStream:
+def stream_of(server: ScriptedProvider, session: aiohttp.ClientSession, script: Script, **values: Any) -> Completion:
     return provider_at(server.base_url, session, **values).stream(CompletionRequest("m", script.messages()))
 
 
@@ -109,7 +110,7 @@ def text_of(event: Event) -> str:
     return str(event.fields()["arguments_delta"]) if event.kind == "tool_call" else event.value.decode()
 
 
-def speaks(provider: OpenAIProvider, stream: OpenAIStream) -> tuple[Provider, CompletionStream]:
+def speaks(provider: ConfiguredProvider, stream: Completion) -> tuple[Provider, CompletionStream]:
     """The type checker's own test: both keep their protocols."""
     return provider, stream
 
@@ -472,7 +473,7 @@ async def test_an_endless_answer_ends_at_its_deadline(server: ScriptedProvider, 
 async def test_chatter_after_the_finish_reason_is_cut_off(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai, "_TRAILER_S", 0.2)
+    monkeypatch.setattr(completion, "_TRAILER_S", 0.2)
     chunk = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
     chatter = b'data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}\n\n'
     async with raw_server(chunked(chunk), then=chunked(chatter * 50)) as base_url:
@@ -600,7 +601,7 @@ async def test_a_reason_with_every_chunk_does_not_hurry_the_answer(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who goes on after a finish reason has the patience that any answer has."""
-    monkeypatch.setattr(openai, "_TRAILER_S", 0.2)
+    monkeypatch.setattr(completion, "_TRAILER_S", 0.2)
     chunks = [HI.replace(b'"}}', b'"},"finish_reason":"stop"}')] * 4
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -708,7 +709,7 @@ async def test_a_key_that_is_missing_or_unusable(
     server: ScriptedProvider, session: aiohttp.ClientSession, key: str | None
 ) -> None:
     settings = ProviderSettings(name="p", base_url=server.base_url, models=["*"], api_key_env="K")
-    provider = OpenAIProvider(settings, session, environment={} if key is None else {"K": key})
+    provider = provider_of(settings, session, environment={} if key is None else {"K": key})
     with pytest.raises(ProviderAuth) as caught:
         await provider.probe()
     assert not key or key.strip() == "" or key not in str(caught.value)
@@ -751,7 +752,7 @@ async def test_no_address_is_told(session: aiohttp.ClientSession, caplog: pytest
             check_for_canaries(await failure_of(stream, []), stream, caplog)
 
 
-def check_for_canaries(error: ProviderError, stream: OpenAIStream, caplog: pytest.LogCaptureFixture) -> None:
+def check_for_canaries(error: ProviderError, stream: Completion, caplog: pytest.LogCaptureFixture) -> None:
     told = [
         str(error),
         repr(error),

@@ -17,9 +17,10 @@ import pytest
 import uvloop
 from aiohttp.client_proto import ResponseHandler
 
+from services.worker.providers.completion import Completion, ConfiguredProvider
 from services.worker.providers.http.session import new_session
-from services.worker.providers.openai.dialect import OpenAIProvider, OpenAIStream
 from services.worker.providers.provider import CompletionRequest
+from services.worker.providers.registry import provider_of
 from shared.errors import ProviderError, ProviderMalformed, ProviderTruncated
 from shared.log.events import Event
 from shared.settings.providers import ProviderSettings
@@ -93,7 +94,7 @@ class Script:
 class Asked:
     """A provider at a script."""
 
-    def __init__(self, provider: OpenAIProvider, session: aiohttp.ClientSession) -> None:
+    def __init__(self, provider: ConfiguredProvider, session: aiohttp.ClientSession) -> None:
         self.provider = provider
         self.events: list[Event] = []
         self._session = session
@@ -123,7 +124,7 @@ class Asked:
     async def has_heard(self) -> bool:
         return bool(self.events)
 
-    async def opened(self) -> OpenAIStream:
+    async def opened(self) -> Completion:
         stream = self.provider.stream(CompletionRequest("m", [{"role": "user", "content": "?"}]))
         await stream.open()
         return stream
@@ -148,7 +149,7 @@ async def asked(script: Script, tls: Path | None = None) -> AsyncIterator[Asked]
                 await session.connector.close()  # type: ignore[union-attr]
                 trusting = ssl.create_default_context(cafile=str(tls))
                 session._connector = aiohttp.TCPConnector(limit=0, ssl=trusting)
-            yield Asked(OpenAIProvider(settings, session, environment={}), session)
+            yield Asked(provider_of(settings, session, environment={}), session)
     finally:
         server.close()  # or uvloop, while it closes, waits for it for ever
 

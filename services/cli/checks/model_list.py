@@ -1,4 +1,4 @@
-"""`GET /models` of a provider, asked by the very path that completions go to, so that a wrong one is found."""
+"""The list of a provider's models, asked by the very path that completions go to, so that a wrong one is found."""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from services.worker.providers.dialect import Dialect
 from shared.settings.providers import ProviderSettings
 
 __all__ = ("ModelList", "Reply", "ask_for_models")
@@ -54,10 +55,10 @@ class _Answer:
 
 
 async def ask_for_models(
-    settings: ProviderSettings, session: aiohttp.ClientSession, environment: Mapping[str, str]
+    settings: ProviderSettings, dialect: Dialect, session: aiohttp.ClientSession, environment: Mapping[str, str]
 ) -> ModelList:
     """Ask within the connect timeout. Nothing that could be billed is sent, and no redirect gets the key."""
-    asking = _Asking(settings, session, environment)
+    asking = _Asking(settings, dialect, session, environment)
     try:
         answer = await asking.get(settings.base_url)
         if answer.is_list:
@@ -66,6 +67,8 @@ async def ask_for_models(
             return ModelList(Reply.REFUSED_KEY, detail=f"status {answer.status}")
         if answer.status == HTTPStatus.OK or answer.status in _NOT_HERE or answer.status in range(300, 400):
             return await _look_around(asking, settings.base_url, answer.status)
+        if dialect.passes(answer.status):
+            return ModelList(Reply.LISTS_NOTHING)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         return ModelList(Reply.NO_ANSWER, detail=_name_of(error))
     return ModelList(Reply.TROUBLED, detail=f"status {answer.status}")
@@ -83,25 +86,35 @@ async def _look_around(asking: "_Asking", base_url: str, status: int) -> ModelLi
         return ModelList(Reply.REFUSED_KEY, detail=f"status {completions.status}")
     if completions.status in range(400, 500) and completions.status not in _NOT_HERE:
         return ModelList(Reply.LISTS_NOTHING)
-    return ModelList(Reply.NOTHING_THERE, detail=f"status {status} for /models, {completions.status} for completions")
+    asked = f"status {status} for {asking.path}, {completions.status} for completions"
+    return ModelList(Reply.NOTHING_THERE, detail=asked)
 
 
 class _Asking:
-    """Requests to one provider, with its key."""
+    """Requests to one provider in its dialect, with its key."""
 
     def __init__(
-        self, settings: ProviderSettings, session: aiohttp.ClientSession, environment: Mapping[str, str]
+        self,
+        settings: ProviderSettings,
+        dialect: Dialect,
+        session: aiohttp.ClientSession,
+        environment: Mapping[str, str],
     ) -> None:
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=settings.connect_timeout_s)
-        key = (settings.api_key(environment) or "").strip()
-        self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._probe = dialect.probe(settings, key=(settings.api_key(environment) or "").strip() or None)
+        self._completions = dialect.path
+        self._headers = {"Accept": "application/json", **self._probe.headers}
+
+    @property
+    def path(self) -> str:
+        return self._probe.path
 
     async def get(self, base_url: str) -> _Answer:
-        return await self._ask("GET", f"{base_url}/models", None)
+        return await self._ask(self._probe.method, base_url + self._probe.path, None)
 
     async def post_nothing(self, base_url: str) -> _Answer:
-        return await self._ask("POST", f"{base_url}/chat/completions", {})
+        return await self._ask("POST", base_url + self._completions, {})
 
     async def _ask(self, method: str, url: str, body: object) -> _Answer:
         async with self._session.request(

@@ -12,6 +12,8 @@ import aiohttp
 from services.cli.checks.finding import Finding, failed, ok, warning
 from services.cli.checks.model_list import ModelList, Reply, ask_for_models
 from services.cli.checks.places import Places
+from services.worker.providers.registry import dialect_of
+from shared.errors import InvalidConfiguration
 from shared.settings.providers import ProviderSettings
 from shared.settings.settings import Settings
 
@@ -71,7 +73,12 @@ async def _ask(
     name = f"provider {settings.name}"
     if fault := _key_fault(name, settings, environment):
         return ProviderAnswer(settings, fault)
-    listed = await ask_for_models(settings, session, environment)
+    try:
+        dialect = dialect_of(settings)
+    except InvalidConfiguration as error:
+        wrong = failed(name, error.message.removeprefix(f"{name}: "), "correct this entry (docs/settings.md)")
+        return ProviderAnswer(settings, wrong)
+    listed = await ask_for_models(settings, dialect, session, environment)
     if listed.reply is Reply.LISTED:
         return ProviderAnswer(settings, _judge_names(name, settings, listed.names), _to_talk_to(settings, listed.names))
     return ProviderAnswer(settings, _judge_reply(name, settings, listed))

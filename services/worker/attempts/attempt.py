@@ -40,11 +40,12 @@ class Handover:
 
 
 class Attempt:
-    """What a claim has given us to do. `spent` is the usage of the attempts before it."""
+    """What a claim has given us to do: its `request`, parsed. `spent` is the usage of the attempts before it."""
 
     def __init__(
         self,
         claimed: Claimed,
+        request: CompletionRequest,
         writer: Writer,
         *,
         store: StreamReads,
@@ -54,6 +55,7 @@ class Attempt:
         settings: Settings,
         metrics: Metrics,
     ) -> None:
+        self.request = request
         self.writer = writer
         self._claimed = claimed
         self._store = store
@@ -95,10 +97,9 @@ class Attempt:
         await self.end(*failed(problem, self._usages()))
 
     async def _pump(self, continuing: Continuing | None) -> Outcome:
-        request = CompletionRequest.parse(self._claimed.request)
         able = [each for each in self._providers if continuing is None or can_continue(each)]
         pump = Pump(able, max_tries=self._settings.provider_tries, metrics=self._metrics, first=self._first_provider)
-        return await pump.run(request, self.writer, continuing)
+        return await pump.run(self.request, self.writer, continuing)
 
     def _may_go_on(self, outcome: Broken) -> bool:
         """Whether another attempt may take this one's place: something was said, and a repetition can help.

@@ -108,9 +108,8 @@ class Jobs:
 
     async def _next_plan(self, claimed: Claimed, attempt: Attempt, handover: Handover, plan: _Plan) -> _Plan:
         """The plan for taking over from ourselves."""
-        model = CompletionRequest.parse(claimed.request).model
         return _Plan(
-            mode=await self._mode(attempt.writer.id, model, claimed.interruption),
+            mode=await self._mode(attempt.writer.id, attempt.request.model, claimed.interruption),
             reason=handover.reason,
             holder=attempt.writer.nonce,
             first_provider=handover.next_provider,
@@ -167,11 +166,13 @@ class Jobs:
             writer.stop()
         if plan.excused:
             writer.note({"excused": plan.excused})
+        request = CompletionRequest.parse(claimed.request)
         return Attempt(
             claimed,
+            request,
             writer,
             store=self._store,
-            providers=self._providers_of(CompletionRequest.parse(claimed.request).model),
+            providers=self._providers_of(request.model),
             spent=plan.spent,
             first_provider=plan.first_provider,
             settings=self._settings,

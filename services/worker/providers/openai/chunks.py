@@ -33,7 +33,8 @@ _BROKEN_OFF: Final = re.compile(
     r"error|.*_error|abort(ed)?|interrupted|failed|timeout|insufficient_system_resource|engine_.*|malformed_.*|.*malformed.*_call"
 )
 # Members of a chunk or a choice that say more than its delta does.
-_TELLING: Final = frozenset({"error", "x_groq", "base_resp", "citations", "search_results", "message"})
+_SOURCES: Final = ("search_results", "citations")
+_TELLING: Final = frozenset({"error", "x_groq", "base_resp", "message", "type", *_SOURCES})
 
 # A lesson costs 5 µs, what three cuts save: a few are free, each other one has to be earned.
 _LESSONS: Final = 8
@@ -126,6 +127,11 @@ class ChunkReader:
         return self._told_end()
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a finish reason came, and no error took it back."""
+        return self.finish_reason is not None
+
+    @property
     def is_going_on(self) -> bool:
         """Whether content is expected."""
         return self.finish_reason is None and not self.ended
@@ -198,22 +204,26 @@ class ChunkReader:
             self._failure = error
 
     def _take(self, chunk: object, events: list[Event], *, is_raw: bool = False) -> None:
+        if not isinstance(chunk, dict) or _is_telling(chunk):
+            self._take_beside(chunk)
+        if not isinstance(chunk, dict):
+            raise ProviderMalformed
+        for choice in field_of(chunk, "choices", list) or ():
+            self._take_choice(choice, events, is_raw=is_raw)
+        for name in _SOURCES:
+            if isinstance(chunk.get(name), list):
+                events += self._deltas.annotate(citations(chunk[name]))
+        self._is_holding = self._deltas.is_holding
+
+    def _take_beside(self, chunk: object) -> None:
+        """What is not in the choices of a chunk. Raises the error that it is."""
         if isinstance(chunk, dict):
             self._take_usage(chunk)
         error = error_in(chunk)
         if error is not None:
             raise self._broken_off(error_of_object(error))
-        if not isinstance(chunk, dict):
-            raise ProviderMalformed
-        choices = field_of(chunk, "choices", list)
-        if choices is None and self.usage is None:
+        if isinstance(chunk, dict) and chunk.get("choices") is None and self.usage is None:
             self._deltas.count_unknown("chunk")
-        for choice in choices or ():
-            self._take_choice(choice, events, is_raw=is_raw)
-        for name in ("search_results", "citations"):
-            if isinstance(chunk.get(name), list):
-                events += self._deltas.annotate(citations(chunk[name]))
-        self._is_holding = self._deltas.is_holding
 
     def _take_choice(self, choice: object, events: list[Event], *, is_raw: bool) -> None:
         if not isinstance(choice, dict):
@@ -221,6 +231,8 @@ class ChunkReader:
         # Asked for one answer; a provider that sends others with it gets only the first one heard.
         if field_of(choice, "index", int):
             return
+        if choice.get("usage"):
+            self._take_usage({"choices": [choice]})
         fields = field_of(choice, "delta", dict)
         if fields is None and not self._has_said:
             # Not a delta but the whole message: so answers who does not stream.
@@ -275,7 +287,9 @@ def _only_delta(chunk: Any) -> Event | None:
     """The delta of a chunk that is sure to hold nothing else of interest."""
     try:
         (choice,) = chunk["choices"]
-        ((name, text),) = choice["delta"].items()
+        fields = choice["delta"]
+        # Many say again whose the text is, and what they do not say.
+        ((name, text),) = fields.items() if len(fields) == 1 else _said(fields)
         plain = (
             type(text) is str
             and choice["index"] == 0
@@ -288,6 +302,16 @@ def _only_delta(chunk: Any) -> Event | None:
         return delta(KINDS[name], text) if plain and text else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _said(fields: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in fields.items() if value and name != "role"]
+
+
+def _is_telling(chunk: dict[str, Any]) -> bool:
+    """Whether there may be more in a chunk than its choices."""
+    plain = _TELLING.isdisjoint(chunk) and chunk.get("usage") is None and chunk.get("choices") is not None
+    return not plain or chunk.get("object") == "error"
 
 
 def _parsed_leniently(payload: bytes) -> tuple[Any, bool]:

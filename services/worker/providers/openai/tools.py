@@ -26,6 +26,7 @@ MAX_TOOL_CALLS: Final = 1024
 _MAX_NAME_CHARS: Final = 1024
 # Longer arguments are not looked at to see whether they are complete.
 _MOST_LOOKED_AT_CHARS: Final = 1024 * 1024
+_OF_A_TAIL: Final = frozenset({"index", "id", "type", "function"})
 # Members of a call that the next turn needs as they are.
 _OPAQUE: Final = ("extra_content", "provider_specific_fields", "thought_signature", "thoughtSignature", "signature")
 
@@ -92,6 +93,11 @@ class _Call:
             return []
         return self._opened(text) if is_new else self.tell()
 
+    def go_on(self, text: str) -> Event:
+        """The next piece of the arguments of a call that was told; it does not end in half a character."""
+        self._keep(text)
+        return tool_call(self.index, text)
+
     def tell(self) -> list[Event]:
         """The call with all that is known of it."""
         arguments = "".join(self.arguments)
@@ -157,10 +163,12 @@ class ToolCalls:
         self._by_slot: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._last: _Call | None = None
+        # Those that are not told yet, or may hold half a character.
+        self._open: list[_Call] = []
 
     @property
     def is_holding(self) -> bool:
-        return any(call.is_pending for call in self._calls)
+        return bool(self._open) and any(call.is_pending for call in self._open)
 
     def take(self, calls: Sequence[object], *, is_raw: bool = False) -> list[Event]:
         """The events behind the calls of one delta. Raises `ProviderMalformed` on a wrong shape."""
@@ -178,15 +186,33 @@ class ToolCalls:
             events += call.take(piece, is_raw=is_raw)
             if call.id:
                 self._by_id.setdefault(call.id, call)
+        self._open = [call for call in self._calls if not call.is_told or call.joint.is_holding]
         return events
 
     def rest(self) -> list[Event]:
         """What was held back, now that something else follows."""
-        return [event for call in self._calls for event in call.rest()]
+        return [event for call in self._open for event in call.rest()]
+
+    def tail(self, calls: object) -> Event | None:
+        """The next piece of the arguments of a call that was told, if a delta is nothing else: nearly every one is."""
+        if self._open or type(calls) is not list or len(calls) != 1:
+            return None
+        call = calls[0]
+        if type(call) is not dict or not _OF_A_TAIL.issuperset(call) or call.get("id"):
+            return None
+        index, function = call.get("index"), call.get("function")
+        known = self._by_slot.get(index) if type(index) is int else None
+        if known is None or type(function) is not dict or function.get("name"):
+            return None
+        text = function.get("arguments")
+        if type(text) is not str or not text or len(function) > 1 + ("name" in function):
+            return None
+        # Half a character has to wait for its other half.
+        return known.go_on(text) if text[-1] < "\ud800" or text[-1] > "\udfff" else None
 
     def _complete_but(self, touched: Sequence[_Call]) -> list[Event]:
         """Calls that were named in an earlier delta are complete when another one goes on."""
-        held = [each for each in self._calls if not each.is_told and each.name]
+        held = [each for each in self._open if not each.is_told and each.name]
         done = [each for each in held if not any(each is other for other in touched)]
         return [event for each in done for event in each.tell()]
 
@@ -213,6 +239,7 @@ class ToolCalls:
             raise ProviderMalformed
         call = self._last = _Call(index, piece.slot, self._count)
         self._calls.append(call)
+        self._open.append(call)
         if piece.slot is not None:
             self._by_slot[piece.slot] = call
         return call

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.worker.providers.openai.chunks import MAX_LINE_BYTES, ChunkReader
-from services.worker.providers.openai.dialect import OPTIONS, request_body
 from services.worker.providers.openai.errors import MAX_RETRY_AFTER_S, error_of_object, error_of_status, retry_after_s
+from services.worker.providers.openai.request import OPTIONS, request_body
 from services.worker.providers.openai.tools import MAX_TOOL_CALLS
 from services.worker.providers.provider import CompletionRequest, Outcome
 from shared.errors import (
