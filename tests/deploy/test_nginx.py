@@ -185,6 +185,57 @@ async def test_when_all_refuse_the_reader_hears_the_edge(client: aiohttp.ClientS
             assert (await response.json())["error"]["code"] == "draining"
 
 
+EVENT_SOURCE = {"Accept": "text/event-stream"}
+
+
+async def come_again(client: aiohttp.ClientSession) -> None:
+    """That an EventSource is told when to come again, in the only way that it does not take for the end."""
+    async with client.get(EVENTS, headers=EVENT_SOURCE) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        assert "no-transform" in response.headers["Cache-Control"]
+        assert re.fullmatch(r"retry: [1-4]000\n: come again\n\n", await response.text())
+
+
+@pytest.mark.parametrize("are_dead", [False, True], ids=["refusing", "dead"])
+async def test_an_event_source_is_never_answered_with_a_passing_status(
+    client: aiohttp.ClientSession, edges: list[SmallEdge], are_dead: bool
+) -> None:
+    """Whoever asks for the status gets it: by the query, by a header, by another Accept."""
+    for edge in edges:
+        edge.draining = True
+        if are_dead:
+            await edge.kill()
+    for _ in range(5):
+        await come_again(client)
+    asked: list[tuple[str, dict[str, str]]] = [
+        ("?wait=0", EVENT_SOURCE),
+        ("?after=1-5&wait=0", EVENT_SOURCE),
+        ("", EVENT_SOURCE | {"Prefer": "wait=0"}),
+        ("", {"Accept": "application/x-ndjson"}),
+        ("", {}),
+    ]
+    for query, headers in asked:
+        async with client.get(EVENTS + query, headers=headers) as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["code"] == ("no_edge" if are_dead else "draining")
+
+
+async def test_an_edge_is_asked_for_the_status_so_that_another_one_can_take_the_reader(
+    client: aiohttp.ClientSession, edges: list[SmallEdge]
+) -> None:
+    edges[0].draining = edges[1].draining = True
+    for number in range(1, 7):
+        async with client.get(EVENTS, headers=EVENT_SOURCE) as response:
+            assert response.status == 200
+            assert "Content-Length" not in response.headers, "nginx' own words"
+            assert len(edges[2].requests) == number
+    assert {header for edge in edges for header in edge.sent("Prefer")} == {"wait=0"}
+    async with client.get(STREAM, headers={"Prefer": "respond-async"}) as response:
+        assert response.status == 200
+    assert "respond-async" in {header for edge in edges for header in edge.sent("Prefer")}
+
+
 async def test_refusals_take_no_edge_from_other_requests(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
     for edge in edges:
         edge.draining = True
@@ -281,6 +332,10 @@ async def test_one_address_cannot_take_all_connections(client: aiohttp.ClientSes
         assert refused.status == 429
         assert refused.headers["Retry-After"] == "5"
         assert (await refused.json())["error"]["code"] == "too_many_connections"
+        headers = {"X-Forwarded-For": "203.0.113.7"} | EVENT_SOURCE
+        patient = await stack.enter_async_context(client.get(EVENTS, headers=headers))
+        assert patient.status == 200
+        assert (await patient.text()).startswith("retry: ")
         assert (await open_stream("203.0.113.8")).status == 200
 
 
