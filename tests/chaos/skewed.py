@@ -1,4 +1,4 @@
-"""A worker whose wall clock is wrong: `python -m tests.chaos.skewed 3600` runs one that is an hour ahead.
+"""A process whose wall clock is wrong: `python -m tests.chaos.skewed 3600 worker` runs a worker that is an hour ahead.
 
 Only what asks `time.time` is deceived, which is how Python asks. Whatever decides about leases must not.
 """
@@ -6,10 +6,19 @@ Only what asks `time.time` is deceived, which is how Python asks. Whatever decid
 import sys
 import time
 
+from tests.support.edge import EdgeProcess
 from tests.support.service import ours
 from tests.support.worker import WorkerProcess
 
-__all__ = ("SkewedWorker",)
+__all__ = ("SkewedEdge", "SkewedWorker")
+
+
+class SkewedEdge(EdgeProcess):
+    """An edge process that is `ahead_s` seconds ahead of the world."""
+
+    def __init__(self, *, ahead_s: float, **settings: str | float) -> None:
+        super().__init__(**settings)
+        self._command = [sys.executable, "-m", "tests.chaos.skewed", str(ahead_s), "edge"]
 
 
 class SkewedWorker(WorkerProcess):
@@ -17,7 +26,7 @@ class SkewedWorker(WorkerProcess):
 
     def __init__(self, *, ahead_s: float, **settings: str | float) -> None:
         super().__init__(**settings)
-        self._command = [sys.executable, "-m", "tests.chaos.skewed", str(ahead_s)]
+        self._command = [sys.executable, "-m", "tests.chaos.skewed", str(ahead_s), "worker"]
         self._environment = ours(**{"log_format": "json", "log_level": "info"} | settings)
 
 
@@ -26,7 +35,7 @@ def main() -> None:
     time.time = lambda: real() + ahead_s
     real_ns = time.time_ns
     time.time_ns = lambda: real_ns() + round(ahead_s * 1e9)
-    sys.argv[1:] = ["worker"]
+    del sys.argv[1]
     from services.cli.main import main as run
 
     sys.exit(run())
