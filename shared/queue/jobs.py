@@ -15,9 +15,10 @@ from shared.store.redis.errors import mapping
 
 __all__ = ("HOLD_MS", "Job", "JobQueue", "QueueState", "job_name")
 
-# How long a worker holds a job that it has taken and not begun. A claim takes milliseconds; whoever holds a job longer
-# is gone, and if it only was slow, its claim is refused.
-HOLD_MS: Final = 3000
+# How long a worker holds a job that it has taken and not claimed. That takes milliseconds; whoever holds a job longer
+# is gone, and if it only was slow, its claim is refused. With 3 s, on a machine with six times the load it can bear,
+# every other claim came too late.
+HOLD_MS: Final = 5000
 # Without its content a job is nothing, so what leads to it goes with it.
 _EXPIRES_MS: Final = 3_600_000
 # Rings that nobody heard. A worker looks at the whole queue when it starts, so more would only make it look again.

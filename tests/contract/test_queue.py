@@ -1,7 +1,8 @@
 """The queue on every Redis: whose turn it is, who holds what for how long, and that no clock but Redis' counts."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 from arq.constants import in_progress_key_prefix, job_key_prefix
@@ -46,6 +47,9 @@ class Queue:
         await self.client.delete(
             *(prefix + name for prefix in (job_key_prefix, in_progress_key_prefix) for name in names)
         )
+
+    async def rings(self) -> int:
+        return await cast("Awaitable[int]", self.client.llen(self.keys.bell))
 
     async def held_for_ms(self, name: str) -> int:
         left_ms: int = await self.client.pttl(in_progress_key_prefix + name)
@@ -191,9 +195,9 @@ async def test_rings_for_jobs_that_are_gone_wake_nobody(queue: Queue) -> None:
     for _ in range(10):
         await queue.put("t")
     await queue.take(4)
-    assert await queue.client.llen(queue.keys.bell) == 10
+    assert await queue.rings() == 10
     await queue.take(7)
-    assert await queue.client.llen(queue.keys.bell) == 0
+    assert await queue.rings() == 0
 
 
 async def test_no_key_of_the_queue_lives_for_ever(queue: Queue) -> None:

@@ -13,7 +13,7 @@ import orjson
 from shared.errors import StoreError
 from shared.log.keys import Keyspace, new_id
 from shared.queue.arq import ArqDispatcher, open_queue
-from shared.store.calls import NewStream
+from shared.store.calls import Interruption, NewStream
 from shared.store.message import read_content
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Created
@@ -44,7 +44,7 @@ class Pulling:
         script: Script,
         *,
         model: str = "scripted",
-        interruption: str | None = None,
+        interruption: Interruption | None = None,
         tenant: str = "public",
         dispatch_ms: int = 1000,
     ) -> str:

@@ -47,6 +47,11 @@ def short() -> Script:
     return Script(key(), chunks=2)
 
 
+def slow() -> Script:
+    """One that costs little and lasts."""
+    return Script(key(), chunks=5000, rate=2)
+
+
 async def create(pulls: Pulling, script: Script, *, tenant: str = "public") -> str:
     return await pulls.create(script, tenant=tenant, dispatch_ms=MINUTE_MS)
 
@@ -94,7 +99,7 @@ async def test_jobs_that_a_killed_worker_had_taken_are_taken_again(alone: Pullin
         await alone.until_running(*streams, within_s=5.0)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 async def test_eleven_kills_leave_nothing_in_the_queue(alone: Pulling, keys: Keyspace) -> None:
     queue = JobQueue(alone.store.client, keys)
     with workers(alone) as start:
@@ -102,19 +107,21 @@ async def test_eleven_kills_leave_nothing_in_the_queue(alone: Pulling, keys: Key
         async def is_first_ready() -> bool:
             return crowd[0].is_ready()
 
-        crowd = [start(wait=False, max_jobs=20, max_attempts=100) for _ in range(3)]
-        streams = [await create(alone, long()) for _ in range(60)]
+        common = {"max_jobs": 20, "max_attempts": 100, "lease_s": 4, "heartbeat_s": 1}
+        crowd = [start(wait=False, **common) for _ in range(3)]
+        streams = [await create(alone, slow()) for _ in range(60)]
         await alone.until_running(*streams, within_s=30.0)
         for _ in range(11):
             await eventually(is_first_ready, within_s=30.0)
             crowd.pop(0).kill()
-            crowd.append(start(wait=False, max_jobs=20, max_attempts=100))
+            crowd.append(start(wait=False, **common))
 
         async def is_settled() -> bool:
             lost = await alone.store.due(limit=100)
             return not lost and await queue.look() == QueueState(jobs=0, held=0, stuck=0, wait_ms=0)
 
-        await eventually(is_settled, within_s=30.0)
+        await eventually(is_settled, within_s=60.0)
+        # Now there is no room at all. Five that are cancelled make some.
         for stream_id in streams[:5]:
             await alone.store.cancel(stream_id, attempt=None, nonce="ab" * 4, retention=RETENTION)
         new = [await create(alone, short()) for _ in range(5)]
@@ -260,7 +267,7 @@ async def test_an_idle_worker_costs_next_to_nothing_beside_a_thousand_held_jobs(
         for _ in range(3):
             async with client.pipeline(transaction=False) as pipe:
                 for number in range(1000):
-                    pipe.pexpire(f"arq:in-progress:{number:032x}.0", 2900)
+                    pipe.pexpire(f"arq:in-progress:{number:032x}.0", 4900)
                 await pipe.execute()
             await asyncio.sleep(1)
         assert cpu_s(worker) - before_s < 0.15
