@@ -107,6 +107,7 @@ LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
         "provider_data",
         "usage",
     ),
+    "queue_jobs": ("queued", "held", "stuck"),
 }
 
 
