@@ -235,6 +235,7 @@ async def test_the_edge_says_which_workers_there_are(alone: Pulling) -> None:
         async def is_told() -> bool:
             _, said = await call(edge.port, "GET", "/readyz?verbose")
             told = said["workers"]
+            assert all("id" not in each and each["version"] for each in told["seen"])
             return bool((told["count"], told["jobs"], told["max_jobs"]) == (2, 1, 14))
 
         await eventually(is_told, within_s=SOON_S + 1)

@@ -1,5 +1,8 @@
 """Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
@@ -30,8 +33,16 @@ async def readyz(request: Request, verbose: str | None = None) -> Response:
         return problem(503, obstacle.code, obstacle.text, retryable=True)
     if not state.delivery.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
-    said = {"ready": True} if verbose is None else {"ready": True, "workers": await state.streams.workforce.state()}
+    said: dict[str, Any] = {"ready": True}
+    if verbose is not None:
+        workers = await state.streams.workforce.state()
+        said["workers"] = workers and {**workers, "seen": [_nameless(each) for each in workers["seen"]]}
     return Response(json_line(said), media_type="application/json")
+
+
+def _nameless(worker: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without its id: anybody may ask for readiness, and a worker's name begins with that of its machine."""
+    return {name: value for name, value in worker.items() if name != "id"}
 
 
 @router.get("/metrics", response_class=Response)

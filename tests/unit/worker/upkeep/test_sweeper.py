@@ -1,4 +1,4 @@
-"""The sweeper's looks: what only waits for room, or cannot be looked at, is left alone for a while and hides nothing."""
+"""The sweeper's looks: what waits for room, or cannot be looked at, is left alone for a while and hides nothing."""
 
 import asyncio
 import logging
