@@ -8,6 +8,7 @@ import pytest
 from arq.constants import in_progress_key_prefix, job_key_prefix
 from redis.asyncio import Redis
 
+from shared.errors import StoreDenied, StoreError
 from shared.log.keys import Keyspace, new_id
 from shared.queue.arq import deserialize
 from shared.queue.jobs import HOLD_MS, JobQueue, QueueState, job_name
@@ -21,6 +22,11 @@ from tests.support.waiting import eventually
 __all__ = ()
 
 DAY_MS = 86_400_000
+# What the functions need.
+RIGHTS = (
+    *("del", "get", "hdel", "hget", "hgetall", "hset", "lpush", "ltrim", "pexpire"),
+    *("set", "time", "zadd", "zrange", "zrem", "zscore"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +258,52 @@ async def test_a_worker_that_says_nothing_is_struck_off(queue: Queue) -> None:
     await eventually(is_alone, within_s=GONE_MS / 1000 + 1)
     assert [worker.id for worker in await queue.workers.seen()] == ["there"]
     assert 0 < await queue.client.pttl(queue.keys.workers) <= GONE_MS
+
+
+async def test_whoever_lacks_a_right_leaves_nothing_half_done(
+    queue: Queue, server_url: Callable[[ServerKind], str]
+) -> None:
+    """Each right taken away in turn: a call does all that it has to do, or nothing."""
+    name = queue.keys.prefix
+    port = queue.client.connection_pool.connection_kwargs["port"]
+    user = open_client(f"redis://{name}:pass@127.0.0.1:{port}/0")
+    jobs, workers = JobQueue(user, queue.keys), Workers(user, queue.keys)
+    stuck = await queue.put("t")
+    await queue.client.delete(job_key_prefix + stuck)
+    denials = 0
+    for lacking in RIGHTS:
+        granted = [f"+{right}" for right in (*RIGHTS, "fcall", "hello", "info", "client|setname") if right != lacking]
+        setting = ("ACL", "SETUSER", name, "reset", "on", ">pass", "~*", "&*", *granted)
+        await queue.client.execute_command(*setting)  # type: ignore[no-untyped-call]
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: jobs.put(new_id(buckets=4), attempt=0, tenant="u"),
+            lambda: jobs.take("w", most=3),
+            lambda: workers.announce(WorkerSeen("a", "1", 0, 1)),
+        ]
+        for call in calls:
+            before = await dumped(queue)
+            refusal = await refused(call)
+            if refusal is not None:
+                denials += 1
+                assert isinstance(refusal, StoreDenied), refusal
+                assert await dumped(queue) == before, (lacking, refusal)
+    assert denials >= len(RIGHTS)
+    await user.aclose()
+    await queue.client.execute_command("ACL", "DELUSER", name)  # type: ignore[no-untyped-call]
+
+
+async def refused(call: Callable[[], Awaitable[object]]) -> StoreError | None:
+    try:
+        await call()
+    except StoreError as refusal:
+        return refusal
+    return None
+
+
+async def dumped(queue: Queue) -> dict[bytes, object]:
+    """All that stands under the prefix, byte for byte, and whether it expires."""
+    names = sorted([name async for name in queue.client.scan_iter(match=f"{queue.keys.prefix}:*")])
+    return {name: (await queue.client.dump(name), await queue.client.pttl(name) >= 0) for name in names}
 
 
 async def test_functions_that_are_gone_come_back(queue: Queue) -> None:

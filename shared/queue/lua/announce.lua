@@ -5,6 +5,10 @@
 -- Keeps: times are Redis' own. Who has said nothing for gone_ms is struck off by whoever comes next, and the key goes with the last of them.
 
 local function announce(keys, args)
+  local refusal = refusal_of('announce', { 'HSET', keys[1], 'PEXPIRE', keys[1], 'HGETALL', keys[1], 'HDEL', keys[1] })
+  if refusal then
+    return refusal
+  end
   local now, gone_ms = now_ms(), tonumber(args[3])
   if args[2] == '' then
     redis.call('HDEL', keys[1], args[1])

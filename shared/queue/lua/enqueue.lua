@@ -34,21 +34,29 @@ local function ring(bell, most, expires_ms)
 end
 
 local function enqueue(keys, args)
+  local queue, job_key, turns, bell = unpack(keys)
+  local refusal = refusal_of('enqueue', {
+    'SET', job_key, 'ZSCORE', queue, 'ZRANGE', queue, 'ZADD', queue, 'PEXPIRE', queue, 'DEL', turns, 'ZSCORE', turns, 'ZADD', turns,
+    'PEXPIRE', turns, 'ZRANGE', turns, 'ZREM', turns, 'LPUSH', bell, 'LTRIM', bell, 'PEXPIRE', bell,
+  })
+  if refusal then
+    return refusal
+  end
   local name, expires_ms = args[1], args[5]
   local job = '{"t":null,"f":"pull","a":["' .. args[2] .. '"],"k":{"takeover":' .. args[3] .. '},"et":' .. digits(now_ms()) .. '}'
-  redis.call('SET', keys[2], job, 'PX', expires_ms)
-  if redis.call('ZSCORE', keys[1], name) then
-    ring(keys[4], args[6], expires_ms)
+  redis.call('SET', job_key, job, 'PX', expires_ms)
+  if redis.call('ZSCORE', queue, name) then
+    ring(bell, args[6], expires_ms)
     return { 'THERE' }
   end
-  local first = redis.call('ZRANGE', keys[1], 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
   if #first == 0 then
-    redis.call('DEL', keys[3])
+    redis.call('DEL', turns)
   end
   local head = tonumber(first[2] or FIRST)
-  local turn = args[3] == 'true' and head or next_turn(keys[3], args[4], head, expires_ms)
-  redis.call('ZADD', keys[1], turn, name)
-  redis.call('PEXPIRE', keys[1], expires_ms)
-  ring(keys[4], args[6], expires_ms)
+  local turn = args[3] == 'true' and head or next_turn(turns, args[4], head, expires_ms)
+  redis.call('ZADD', queue, turn, name)
+  redis.call('PEXPIRE', queue, expires_ms)
+  ring(bell, args[6], expires_ms)
   return { 'QUEUED', digits(turn) }
 end

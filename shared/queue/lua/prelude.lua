@@ -9,3 +9,13 @@ end
 local function digits(number)
   return string.format('%d', number)
 end
+
+-- The refusal of the whole call if the caller lacks a right; nil if it has all. `needs` are commands, each with its key.
+-- Lua does not roll back: what is refused half-way would leave a key that never expires, or a job that nobody runs.
+local function refusal_of(name, needs)
+  for place = 1, #needs, 2 do
+    if not redis.acl_check_cmd(needs[place], needs[place + 1]) then
+      return redis.error_reply('NOPERM ' .. name .. ' needs ' .. needs[place] .. ' on ' .. needs[place + 1])
+    end
+  end
+end

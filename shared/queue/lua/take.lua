@@ -8,6 +8,10 @@
 local PAGE = 100
 
 local function take(keys, args)
+  local refusal = refusal_of('take', { 'SET', args[4], 'GET', args[4], 'DEL', keys[2] })
+  if refusal then
+    return refusal
+  end
   local worker, most, hold_ms, prefix, is_again = args[1], tonumber(args[2]), args[3], args[4], args[5] == '1'
   local taken, from = {}, 0
   while true do
