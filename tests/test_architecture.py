@@ -21,7 +21,7 @@ BASE = {"orjson", "prometheus_client", "pydantic", "pydantic_settings"}
 # What a package may import besides the standard library and itself; the longest matching prefix decides.
 MAY_IMPORT: dict[str, set[str]] = {
     "shared": BASE | {"redis", "hiredis"},
-    "shared.queue": BASE | {"shared", "arq"},
+    "shared.queue": BASE | {"shared", "arq", "redis"},
     "services": set(),
     "services.edge": BASE | {"shared", "services.web", "fastapi", "httptools", "starlette", "uvicorn", "uvloop"},
     "services.worker": BASE | {"shared", "arq", "aiohttp", "uvloop"},

@@ -52,7 +52,7 @@ async def _stores(settings: Settings, *, load: bool) -> Sequence[Finding]:
     if not load and (left_alone := await is_somebody_elses(settings)):
         return [left_alone]
     redis, queue = await asyncio.gather(check_redis(settings, load=load), check_queue(settings))
-    return [*redis, queue]
+    return [*redis, *queue]
 
 
 def _table(findings: Sequence[Finding]) -> None:

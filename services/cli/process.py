@@ -77,7 +77,7 @@ async def _worker(settings: Settings) -> None:
     from shared.telemetry.metrics import process_registry
 
     await _refuse_eviction(settings)
-    await run(settings, registry=process_registry())
+    await run(settings, registry=process_registry(), version=version("tailrace"))
 
 
 async def _refuse_eviction(settings: Settings) -> None:

@@ -39,11 +39,13 @@ def create_app(
     """The application over a store and a dispatcher, which stay the caller's to close."""
     metrics = Metrics.on(registry)
     delivery = Delivery(store, settings, metrics, wires=wires)
+    streams = Streams(store, dispatcher, delivery, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in (delivery.run(), store.watch(), dispatcher.watch())]
+            runs = (delivery.run(), store.watch(), dispatcher.watch(), streams.dispatching.run())
+            tasks = [group.create_task(part) for part in runs]
             yield
             for task in tasks:
                 task.cancel()
@@ -62,7 +64,7 @@ def create_app(
     app.state.delivery, app.state.wires = delivery, wires
     app.state.states = StateResponses(store, settings)
     app.state.readiness = Readiness(store, settings)
-    app.state.streams = Streams(store, dispatcher, delivery, settings)
+    app.state.streams = streams
     app.include_router(routes.router)
     app.include_router(operations.router)
     problems.install(app)

@@ -18,8 +18,10 @@ from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.feed import Feed
 from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Reader
 from services.edge.delivery.reading import Judged
+from services.edge.dispatching import Dispatching
 from services.edge.statistics import memory_state
 from services.edge.wires.wire import Wire
+from services.edge.workforce import Workforce
 from shared.errors import (
     Draining,
     IdempotencyConflict,
@@ -89,8 +91,9 @@ class Streams:
     """The edge's operations, each with the right it needs. A stream of another tenant is an unknown one."""
 
     def __init__(self, store: Store, dispatcher: Dispatcher, delivery: Delivery, settings: Settings) -> None:
+        self.dispatching = Dispatching(dispatcher)
+        self.workforce = Workforce(dispatcher, delivery.metrics)
         self._store = store
-        self._dispatcher = dispatcher
         self._delivery = delivery
         self._settings = settings
         self._admission = Admission(store, settings)
@@ -120,11 +123,14 @@ class Streams:
         match await self._create(new):
             case Created():
                 self._delivery.metrics.streams_created.inc()
-                await self._dispatch(new.id)
+                await self.dispatching.dispatch(new.id, tenant=new.tenant)
                 return CreatedStream(new.id, "queued", is_new=True)
             case Exists(digest, status, tenant):
                 if tenant != caller.tenant or digest != new.digest:
                     raise IdempotencyConflict
+                if status == "queued":
+                    # Whoever created it may have died before it was dispatched; that is why somebody asks again.
+                    await self.dispatching.dispatch(new.id, tenant=tenant)
                 return CreatedStream(new.id, status, is_new=False)
             case Gone():
                 raise StreamExpired("The stream of this Idempotency-Key has expired.")
@@ -203,7 +209,7 @@ class Streams:
 
     @needs("admin")
     async def statistics(self, caller: Caller) -> Mapping[str, Any]:
-        """Counts and bytes of all streams, the caller's share, and what this edge holds."""
+        """Counts and bytes of all streams, the caller's share, what this edge holds, and which workers there are."""
         by_bucket = await self._store.usage_by_bucket()
         stalest = await self._store.stalest(limit=1)
         streams = dict(await self._store.statistics())
@@ -218,6 +224,7 @@ class Streams:
                 },
             },
             "edge": self._delivery.statistics(),
+            "workers": await self.workforce.state(),
         }
 
     def _refuse_if_draining(self) -> None:
@@ -236,13 +243,6 @@ class Streams:
             return configured.get_secret_value().encode()
         self._secret = await self._store.secret(known=self._secret)
         return self._secret
-
-    async def _dispatch(self, stream_id: str) -> None:
-        try:
-            await self._dispatcher.dispatch(stream_id)
-        except StoreError as error:
-            # The stream is in the lease index with a dispatch deadline: the sweeper will find it.
-            logger.warning("stream %s was not queued: %s", stream_id, error.message)
 
     async def _meta(self, caller: Caller, stream_id: str) -> Meta:
         meta = await self._store.meta(stream_id) if is_stream_id(stream_id) else None

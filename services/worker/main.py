@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from prometheus_client import CollectorRegistry, start_http_server
 
 from services.worker.attempts.job import Jobs
+from services.worker.presence import Presence
 from services.worker.providers.http.session import new_session
 from services.worker.providers.provider import Provider
 from services.worker.providers.registry import provider_of
@@ -19,11 +20,15 @@ from services.worker.puller import Puller
 from services.worker.upkeep.budget import Budget
 from services.worker.upkeep.proof import is_admitted
 from services.worker.upkeep.sweeper import Sweeper
+from services.worker.upkeep.tending import Tending
 from services.worker.writing.appender import Appender
 from services.worker.writing.cancels import Cancels
 from services.worker.writing.compactor import Compactor
 from services.worker.writing.leases import LeaseRenewer
+from shared.log.keys import Keyspace
 from shared.queue.arq import ArqDispatcher, open_queue
+from shared.queue.jobs import JobQueue
+from shared.queue.workers import Workers, WorkerSeen
 from shared.settings.settings import Settings
 from shared.store.redis.store import open_store
 from shared.telemetry.metrics import Metrics
@@ -33,21 +38,27 @@ __all__ = ("run",)
 logger = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, *, registry: CollectorRegistry | None = None) -> None:
+async def run(settings: Settings, *, registry: CollectorRegistry | None = None, version: str = "") -> None:
     """Pull streams until SIGTERM or SIGINT; then finish what can be finished, hand over the rest, and return."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with _worker(settings, registry or CollectorRegistry()) as puller:
+    async with _worker(settings, registry or CollectorRegistry(), version) as (puller, presence):
         if await is_admitted(puller.store, stopping):
+            await presence.announce()
             logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
         await stopping.wait()
+        puller.stop()
+        await presence.announce()
         await puller.drain()
+        await presence.leave()
 
 
 @contextlib.asynccontextmanager
-async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Puller]:
+async def _worker(
+    settings: Settings, registry: CollectorRegistry, version: str
+) -> AsyncIterator[tuple[Puller, Presence]]:
     metrics = Metrics.on(registry)
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
     logging.getLogger("arq").setLevel(logging.WARNING)
@@ -82,13 +93,21 @@ async def _worker(settings: Settings, registry: CollectorRegistry) -> AsyncItera
         )
         puller = Puller(name, jobs, queue, store, settings)
         sweeper = Sweeper(store, dispatcher, settings)
+        keys = Keyspace(settings.prefix)
+        tending = Tending(JobQueue(queue, keys), settings, metrics)
+        presence = Presence(Workers(queue, keys), lambda: _said(puller, settings, version), metrics)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        parts = (appender, compactor, cancels, sweeper, budget, puller)
+        parts = (appender, compactor, cancels, sweeper, tending, budget, puller, presence)
         tasks = [group.create_task(part.run()) for part in parts]
         tasks += [group.create_task(store.watch()), group.create_task(dispatcher.watch())]
-        yield puller
+        yield puller, presence
         for task in tasks:
             task.cancel()
+
+
+def _said(puller: Puller, settings: Settings, version: str) -> WorkerSeen:
+    """What this worker says of itself."""
+    return WorkerSeen(puller.name, version, puller.streams, settings.max_jobs, draining=not puller.takes_jobs)
 
 
 @contextlib.contextmanager

@@ -95,6 +95,26 @@ class Keyspace:
         """Pub/sub channel that nudges workers to look at a cancel flag. The flag in meta is the truth."""
         return f"{self.prefix}:cancels"
 
+    @property
+    def queue(self) -> str:
+        """Sorted set: names of the jobs that wait for a worker, by turn. On the queue's Redis, as the next three."""
+        return f"{self.prefix}:queue"
+
+    @property
+    def bell(self) -> str:
+        """List that one waiting worker pops: a ring for each job."""
+        return f"{self.prefix}:queue:bell"
+
+    @property
+    def turns(self) -> str:
+        """Sorted set: the turn of each waiting tenant's last job."""
+        return f"{self.prefix}:queue:turns"
+
+    @property
+    def workers(self) -> str:
+        """Hash: what each worker that is there says of itself."""
+        return f"{self.prefix}:workers"
+
     def of_stream(self, stream_id: str) -> tuple[str, ...]:
         """The keys every store function is given, in the order its Lua names them."""
         return _of_stream(self.prefix, stream_id)

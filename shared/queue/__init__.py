@@ -1,3 +1,3 @@
-"""Dispatch: bringing a stream id to some worker."""
+"""The job queue between edges and workers: who may take which stream next, and which workers there are."""
 
 __all__ = ()

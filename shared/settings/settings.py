@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         86_400, description="How long an expired or deleted stream answers 410 rather than 404."
     )
     dispatch_s: Seconds = Field(
-        30, description="How long a created stream may wait for a worker before it is dispatched again."
+        5,
+        description="How long a created stream may wait for a worker before it is dispatched again.",
     )
     lease_s: Seconds = Field(10, description="How long a worker holds a stream without a sign of life.")
     heartbeat_s: Seconds = Field(3, description="How often a worker renews its leases.")

@@ -108,6 +108,7 @@ LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
         "provider_data",
         "usage",
     ),
+    "queue_jobs": ("queued", "held", "stuck"),
 }
 
 
@@ -158,6 +159,11 @@ class Metrics:
     store_bytes: Gauge
     store_drift_bytes: Gauge
     store_real_ratio: Gauge
+    workers: Gauge
+    worker_streams: Gauge
+    queue_jobs: Gauge
+    queue_wait_seconds: Gauge
+    queue_freed: Counter
 
     @classmethod
     def on(cls, registry: CollectorRegistry) -> Self:
@@ -208,6 +214,11 @@ class Metrics:
             store_real_ratio=gauge(
                 "store_real_ratio", "Memory that sampled streams really take, over what is counted for them."
             ),
+            workers=gauge("workers", "Workers that announced themselves within the last seconds and take jobs."),
+            worker_streams=gauge("worker_streams", "Streams that this worker is pulling."),
+            queue_jobs=gauge("queue_jobs", "Jobs in the queue: all, held by a worker, and stuck.", "of"),
+            queue_wait_seconds=gauge("queue_wait_seconds", "How long the first job of the queue has waited."),
+            queue_freed=counter("queue_freed_total", "Jobs this worker freed that were stuck in the queue."),
         )
         metrics._show_every_value()
         return metrics

@@ -8,8 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from services.cli.checks.redis import eviction, holes, memory, persistence, skew, strain, version
+from services.cli.checks.redis import eviction, holes, memory, persistence, queue, skew, strain, version, workers
 from services.cli.checks.surroundings import is_somebody_elses
+from shared.log.keys import Keyspace, new_id
+from shared.queue.jobs import JobQueue, QueueState
+from shared.queue.workers import WorkerSeen
 from shared.settings.settings import Settings
 from shared.store.redis.client import open_client
 from shared.store.redis.library import Library
@@ -21,6 +24,7 @@ from tests.support.provider import scripted_provider
 from tests.support.redis_server import KINDS, RedisServer, ServerKind, ServerMissing, free_port, running_redis
 from tests.support.rights import RestrictedUser
 from tests.support.service import ours
+from tests.support.worker import running_worker
 
 __all__ = ()
 
@@ -272,6 +276,54 @@ async def test_no_color_is_honoured(tmp_path: Path, healthy: RedisServer) -> Non
     environment = ours(redis_url=healthy.url) | {"NO_COLOR": "1"}
     said = await say("doctor", cwd=tmp_path, environment=environment, terminal=True)
     assert "\x1b[32m" not in said.out
+
+
+async def test_no_worker_is_a_warning_and_one_is_told(tmp_path: Path, healthy: RedisServer) -> None:
+    environment = ours(redis_url=healthy.url, prefix="peopled")
+    found = by_check(await say("doctor", cwd=tmp_path, environment=environment))["workers"]
+    assert (found["status"], found["detail"]) == ("warning", "none is running")
+    assert "tailrace worker" in found["fix"]
+
+    with running_worker(redis_url=healthy.url, prefix="peopled", max_jobs=7):
+        found = by_check(await say("doctor", cwd=tmp_path, environment=environment))["workers"]
+    assert (found["status"], found["detail"]) == ("ok", "1 running, with 0 streams of at most 7")
+
+
+async def test_jobs_that_are_stuck_are_counted_and_left(tmp_path: Path, healthy: RedisServer) -> None:
+    keys, client = Keyspace("stuck"), open_client(healthy.url)
+    stream_id = new_id(buckets=1)
+    await JobQueue(client, keys).put(stream_id, attempt=0, tenant="t")
+    await client.set(f"arq:in-progress:{stream_id}.0", 1, px=86_400_000)
+
+    found = by_check(await say("doctor", cwd=tmp_path, environment=ours(redis_url=healthy.url, prefix="stuck")))
+
+    assert found["queue"]["status"] == "warning"
+    assert "1 jobs wait for a worker, 1 of them are stuck" in found["queue"]["detail"]
+    assert "1 streams wait" in found["workers"]["detail"]
+    assert await client.pttl(f"arq:in-progress:{stream_id}.0") > 80_000_000
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        (QueueState(jobs=0, held=0, stuck=0, wait_ms=0), "ok", "0 jobs"),
+        (QueueState(jobs=300, held=10, stuck=0, wait_ms=900), "ok", "300 jobs"),
+        (QueueState(jobs=300, held=0, stuck=0, wait_ms=25_000), "warning", "the first for 25 s"),
+        (QueueState(jobs=300, held=300, stuck=300, wait_ms=25_000), "warning", "300 of them are stuck"),
+    ],
+)
+def test_queues(state: QueueState, status: str, said: str) -> None:
+    found = queue(state, place="here")
+    assert found.status == status
+    assert said in found.detail
+
+
+def test_workers_of_two_versions_and_one_that_goes() -> None:
+    seen = [WorkerSeen("a", "1.0", 3, 10), WorkerSeen("b", "1.1", 2, 20), WorkerSeen("c", "1.1", 9, 20, draining=True)]
+    found = workers(seen, waiting=0)
+    assert (found.status, found.detail) == ("ok", "2 running, with 5 streams of at most 30; versions 1.0, 1.1")
+    assert workers(seen[2:], waiting=0).status == "warning"
 
 
 @pytest.mark.parametrize(

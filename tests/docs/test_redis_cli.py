@@ -14,6 +14,8 @@ import redis
 from shared.log import events
 from shared.log.events import delta
 from shared.log.keys import Keyspace
+from shared.queue.jobs import JobQueue
+from shared.queue.workers import Workers, WorkerSeen
 from shared.store.calls import Append, Claim, NewStream, Retention
 from shared.store.redis.client import open_client
 from shared.store.redis.store import RedisStore
@@ -62,6 +64,11 @@ async def delete(store: RedisStore) -> None:
     assert await store.delete(STREAM_ID, RETENTION) == Deleted()
 
 
+async def wait(store: RedisStore) -> None:
+    assert await JobQueue(store.client, store.keys).put(STREAM_ID, attempt=0, tenant="acme")
+    await Workers(store.client, store.keys).announce(WorkerSeen("worker-a:4711", "0.1.0", 3, 1000))
+
+
 async def append(store: RedisStore, call: Append) -> None:
     (reply,) = await store.append([call], RETENTION)
     assert isinstance(reply, Appended)
@@ -72,6 +79,7 @@ STATES: dict[str, Callable[[RedisStore], Awaitable[None]]] = {
     "After a worker has died": take_over,
     "When it is over": end,
     "When it is gone": delete,
+    "The queue, and who takes from it": wait,
 }
 
 

@@ -26,6 +26,7 @@ from shared.errors import StoreUnavailable, StreamDeleted, UnknownStream
 from shared.log import events
 from shared.log.events import LogEntry
 from shared.log.position import START, EventId, Position
+from shared.queue.workers import WorkerSeen
 from shared.settings.settings import Settings
 from shared.store.calls import Compact
 from shared.store.memory.store import MemoryStore
@@ -390,8 +391,11 @@ class NoQueue:
     async def watch(self) -> None:
         """Nobody has to."""
 
-    async def dispatch(self, stream_id: str) -> None:
-        raise AssertionError(stream_id)
+    async def dispatch(self, stream_id: str, *, tenant: str) -> bool:
+        raise AssertionError(stream_id, tenant)
+
+    async def workers(self) -> Sequence[WorkerSeen]:
+        return []
 
     async def aclose(self) -> None:
         return None

@@ -41,6 +41,7 @@ class SimEdge:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._delivery.run())
+            group.create_task(self.streams.dispatching.run())
 
     async def connect(self, stream_id: str, cursor: str | None) -> SimCarrier | None:
         """A response to `GET …/events`; None for 204. Raises what the route would turn into a status."""

@@ -1,12 +1,14 @@
-"""The job queue without arq: a name runs once, a job can be lost, and what a worker had taken dies with it."""
+"""The job queue without arq: a name waits once, a job can be lost, and what a worker had taken dies with it."""
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from shared.errors import StoreUnavailable
 from shared.queue.arq import ArqDispatcher
+from shared.queue.workers import WorkerSeen
 from tests.sim.network import Link
 
 __all__ = ("Job", "Queue")
@@ -17,7 +19,11 @@ _PICK_S = 0.005
 @dataclass(frozen=True, slots=True)
 class Job:
     stream_id: str
-    takeover: bool
+    attempt: int
+
+    @property
+    def takeover(self) -> bool:
+        return self.attempt > 0
 
 
 class Queue:
@@ -26,18 +32,17 @@ class Queue:
     def __init__(self, chance: random.Random) -> None:
         self.loss = 0.0
         self._chance = chance
-        self._names: set[str] = set()
         self._jobs: list[Job] = []
         self._arrived = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Queue {len(self._jobs)} jobs>"
 
-    def put(self, name: str, job: Job) -> None:
-        if name in self._names or self._chance.random() < self.loss:
-            return
-        self._names.add(name)
+    def put(self, job: Job) -> bool:
+        if job in self._jobs or self._chance.random() < self.loss:
+            return False
         self.put_back(job)
+        return True
 
     def put_back(self, job: Job) -> None:
         self._jobs.append(job)
@@ -68,16 +73,19 @@ class _Dispatcher:
     async def watch(self) -> None:
         """Nobody has to."""
 
-    async def dispatch(self, stream_id: str) -> None:
-        await self.redispatch(stream_id, round_="0", takeover=False)
+    async def dispatch(self, stream_id: str, *, tenant: str) -> bool:
+        return await self.redispatch(stream_id, attempt=0)
 
-    async def redispatch(self, stream_id: str, *, round_: str, takeover: bool) -> None:
-        await self._link.ask(self._enqueue, f"{stream_id}.{round_}", Job(stream_id, takeover))
+    async def redispatch(self, stream_id: str, *, attempt: int) -> bool:
+        return await self._link.ask(self._enqueue, Job(stream_id, attempt))
+
+    async def workers(self) -> Sequence[WorkerSeen]:
+        return []
 
     async def aclose(self) -> None:
         return None
 
-    async def _enqueue(self, name: str, job: Job) -> None:
+    async def _enqueue(self, job: Job) -> bool:
         if self._link.is_dead:
             raise StoreUnavailable("dead")
-        self._queue.put(name, job)
+        return self._queue.put(job)

@@ -13,7 +13,7 @@ import orjson
 from shared.errors import StoreError
 from shared.log.keys import Keyspace, new_id
 from shared.queue.arq import ArqDispatcher, open_queue
-from shared.store.calls import NewStream
+from shared.store.calls import Interruption, NewStream
 from shared.store.message import read_content
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Created
@@ -39,13 +39,20 @@ class Pulling:
     providers: Sequence[ProviderProcess]
     settings: dict[str, Any]
 
-    async def create(self, script: Script, *, model: str = "scripted", interruption: str | None = None) -> str:
-        """The id of a new stream that plays this script, dispatched."""
+    async def create(
+        self,
+        script: Script,
+        *,
+        model: str = "scripted",
+        interruption: Interruption | None = None,
+        tenant: str = "public",
+        dispatch_ms: int = 1000,
+    ) -> str:
+        """The id of a new stream that plays this script, dispatched. Nobody misses its job before `dispatch_ms`."""
         body = orjson.dumps({"model": model, "messages": script.messages()})
-        fields: dict[str, Any] = {"interruption": interruption, "dispatch_ms": 1000}
-        new = NewStream(new_id(buckets=4), "public", model, body, **fields)
+        new = NewStream(new_id(buckets=4), tenant, model, body, interruption=interruption, dispatch_ms=dispatch_ms)
         assert isinstance(await self.store.create(new, RETENTION), Created)
-        await self.dispatcher.dispatch(new.id)
+        await self.dispatcher.dispatch(new.id, tenant=tenant)
         return new.id
 
     async def meta(self, stream_id: str) -> Meta:
@@ -61,6 +68,14 @@ class Pulling:
 
         await eventually(has_grown, within_s=within_s)
         return await self.meta(stream_id)
+
+    async def until_running(self, *stream_ids: str, within_s: float = 10.0) -> None:
+        """Wait until somebody has claimed each of them."""
+
+        async def are_running() -> bool:
+            return all([(await self.meta(each)).attempt for each in stream_ids])
+
+        await eventually(are_running, within_s=within_s)
 
     async def until_over(self, stream_id: str, *, within_s: float = 20.0) -> Meta:
         async def is_over() -> bool:
@@ -122,7 +137,7 @@ async def pulling(
             process.launch()
         for process in processes:
             process.wait_until(process.is_ready)
-        queue = open_queue(redis_url, prefix=keys.prefix, timeout_s=5)
+        queue = open_queue(str(common.get("queue_url", redis_url)), prefix=keys.prefix, timeout_s=5)
         dispatcher = ArqDispatcher(queue)
         stack.push_async_callback(dispatcher.aclose)
         yield Pulling(store, dispatcher, processes, providers, common)

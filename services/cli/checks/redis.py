@@ -10,7 +10,8 @@ from services.cli.checks.finding import Finding, failed, ok, skipped, warning
 from services.local.stack import without_password
 from shared.errors import StoreDenied, StoreError, StoreReadOnly
 from shared.log.keys import Keyspace
-from shared.queue.arq import queue_name
+from shared.queue.jobs import JobQueue, QueueState
+from shared.queue.workers import Workers, WorkerSeen
 from shared.settings.settings import Settings
 from shared.store.redis.access.tls import is_unverified
 from shared.store.redis.client import open_client
@@ -24,13 +25,26 @@ from shared.store.version import Version
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ("check_queue", "check_redis", "eviction", "holes", "memory", "persistence", "skew", "strain", "version")
+__all__ = (
+    "check_queue",
+    "check_redis",
+    "eviction",
+    "holes",
+    "memory",
+    "persistence",
+    "queue",
+    "skew",
+    "strain",
+    "version",
+    "workers",
+)
 
 _NEWER: Final = "install Redis 7.0 or Valkey 7.2, or newer"
 _MENDED: Final = "install the newest of its line, or see that your distribution has mended them"
 _SKEW_WARNING_S: Final = 1.0
 _SKEW_FAILURE_S: Final = 30.0
 _ASK_S: Final = 3.0
+_LONG_WAIT_S: Final = 10.0
 # Of a limit of memory: from here on it is near.
 _NEAR_SHARE: Final = 0.85
 _PASSWORD_FIX: Final = "put it into the address: TAILRACE_REDIS_URL=redis://:PASSWORD@HOST:PORT/0"
@@ -66,23 +80,52 @@ async def check_redis(settings: Settings, *, load: bool) -> Sequence[Finding]:
         await client.aclose()
 
 
-async def check_queue(settings: Settings) -> Finding:
-    """The Redis of the job queue, when it is another one; arq cannot use a cluster."""
+async def check_queue(settings: Settings) -> Sequence[Finding]:
+    """The Redis of the job queue, which may be another one (arq cannot use a cluster); its jobs and its workers."""
     url = settings.queue_url or settings.redis_url
-    client = open_client(url, timeout_s=min(_ASK_S, settings.redis_timeout_s))
+    client, keys = open_client(url, timeout_s=min(_ASK_S, settings.redis_timeout_s)), Keyspace(settings.prefix)
     try:
         with mapping():
             info = await client.info()
-            waiting = await client.zcard(queue_name(settings.prefix))
+            if int(info.get("cluster_enabled", 0)):
+                fix = "set TAILRACE_QUEUE_URL to a single Redis"
+                return [
+                    failed("queue", "is a Redis Cluster, which arq cannot use", fix),
+                    skipped("workers", "no queue"),
+                ]
+            state = await JobQueue(client, keys).look()
+            seen = await Workers(client, keys).seen()
     except StoreError as error:
         fix = "start it, or set TAILRACE_QUEUE_URL (without it the queue is on TAILRACE_REDIS_URL)"
-        return _mute("queue", without_password(url), error, fix)
+        return [_mute("queue", without_password(url), error, fix), skipped("workers", "needs the queue")]
     finally:
         await client.aclose()
-    if int(info.get("cluster_enabled", 0)):
-        return failed("queue", "is a Redis Cluster, which arq cannot use", "set TAILRACE_QUEUE_URL to a single Redis")
     shared = "shares the Redis of the streams" if settings.streams_and_queue_share_redis else "answers"
-    return ok("queue", f"{shared} at {without_password(url)}; {waiting} jobs wait for a worker")
+    return [queue(state, place=f"{shared} at {without_password(url)}"), workers(seen, waiting=state.jobs)]
+
+
+def queue(state: QueueState, *, place: str) -> Finding:
+    """Jobs that wait are no fault while workers are busy; those that are stuck are."""
+    detail = f"{place}; {state.jobs} jobs wait for a worker"
+    if state.stuck:
+        fix = "a worker of this version frees them within seconds: tailrace worker"
+        return warning("queue", f"{detail}, {state.stuck} of them are stuck", fix)
+    if state.wait_ms > _LONG_WAIT_S * 1000:
+        fix = "start more workers, or raise TAILRACE_MAX_JOBS"
+        return warning("queue", f"{detail}, the first for {state.wait_ms / 1000:.0f} s", fix)
+    return ok("queue", detail)
+
+
+def workers(seen: Sequence[WorkerSeen], *, waiting: int) -> Finding:
+    """Whether somebody would answer a question that is asked now."""
+    taking = [worker for worker in seen if not worker.draining]
+    if not taking:
+        detail = f"none is running; {waiting} streams wait for one" if waiting else "none is running"
+        return warning("workers", detail, "tailrace worker, or tailrace up")
+    jobs, most = sum(worker.jobs for worker in taking), sum(worker.max_jobs for worker in taking)
+    detail = f"{len(taking)} running, with {jobs} streams of at most {most}"
+    versions = sorted({worker.version for worker in taking})
+    return ok("workers", detail if len(versions) == 1 else f"{detail}; versions {', '.join(versions)}")
 
 
 def _mute(check: str, place: str, error: StoreError, fix: str) -> Finding:

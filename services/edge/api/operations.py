@@ -1,5 +1,8 @@
 """Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
@@ -21,8 +24,8 @@ async def livez() -> Response:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_class=Response, responses={503: {"description": "Not ready; the body says why."}})
-async def readyz(request: Request) -> Response:
-    """Whether a load balancer should send readers here."""
+async def readyz(request: Request, verbose: str | None = None) -> Response:
+    """Whether a load balancer should send readers here; with `?verbose` also which workers there are."""
     state = request.app.state
     if state.streams.is_draining:
         return problem(503, "draining", "This edge is going away.", retryable=True)
@@ -30,10 +33,20 @@ async def readyz(request: Request) -> Response:
         return problem(503, obstacle.code, obstacle.text, retryable=True)
     if not state.delivery.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
-    return Response(json_line({"ready": True}), media_type="application/json")
+    said: dict[str, Any] = {"ready": True}
+    if verbose is not None:
+        workers = await state.streams.workforce.state()
+        said["workers"] = workers and {**workers, "seen": [_nameless(each) for each in workers["seen"]]}
+    return Response(json_line(said), media_type="application/json")
+
+
+def _nameless(worker: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without its id: anybody may ask for readiness, and a worker's name begins with that of its machine."""
+    return {name: value for name, value in worker.items() if name != "id"}
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Prometheus text format."""
+    await request.app.state.streams.workforce.state()  # sets the gauge of workers, and never raises
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

@@ -77,13 +77,19 @@ class Jobs:
         self._settings = settings
         self._metrics = metrics
 
-    async def pull(self, stream_id: str, *, takeover: bool = False) -> None:
-        """Pull a stream to its end, if the claim is granted. Raises `StoreError` when Redis cannot answer."""
+    async def pull(
+        self, stream_id: str, *, takeover: bool = False, on_decided: Callable[[], None] = lambda: None
+    ) -> None:
+        """Pull a stream to its end, if the claim is granted. Raises `StoreError` when Redis cannot answer.
+
+        `on_decided` is called when the first claim has been answered: from then on the stream needs no job.
+        """
         plan: _Plan | None = await self._takeover(stream_id) if takeover else _Plan()
         attempt: Attempt | None = None
         handover: Handover | None = None
         while plan is not None:
             nonce, reply, plan = await self._claim(stream_id, plan)
+            on_decided()
             if not isinstance(reply, Claimed):
                 await self._not_claimed(stream_id, reply, plan, attempt, handover)
                 return
@@ -234,7 +240,7 @@ class Jobs:
             async with asyncio.timeout(_LAST_WORDS_S):
                 await writer.flushed()
                 await self._release(writer)
-                await self._dispatcher.redispatch(writer.id, round_=f"{writer.attempt}.handover", takeover=True)
+                await self._dispatcher.redispatch(writer.id, attempt=writer.attempt)
         except (StoreError, Lost, StoreStalled, TimeoutError) as failure:
             # The sweepers find it when the lease runs out; only later.
             logger.warning("not handed over: %s", _cause(failure), extra={"stream": writer.id})

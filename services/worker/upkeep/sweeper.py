@@ -10,6 +10,7 @@ import random
 from shared.errors import StoreError, StoreMisused
 from shared.queue.arq import ArqDispatcher
 from shared.settings.settings import Settings
+from shared.store.state import Meta
 from shared.store.store import Store
 
 __all__ = ("Sweeper",)
@@ -17,6 +18,7 @@ __all__ = ("Sweeper",)
 logger = logging.getLogger(__name__)
 
 _MOST = 500
+_MOST_REMEMBERED = 10_000
 # What a worker needs to find the store again and to take its streams back.
 _REVIVAL_S = 1.5
 
@@ -30,6 +32,8 @@ class Sweeper:
         self._settings = settings
         self._broken: set[str] = set()
         self._troubled_until = 0.0
+        # By stream, until when it is left alone. What waits for room is due at every look, and would hide the others.
+        self._waiting: dict[str, float] = {}
 
     async def run(self) -> None:
         while True:
@@ -39,27 +43,50 @@ class Sweeper:
             except StoreError as error:
                 logger.warning("sweep failed: %s", error)
                 # Leases ran out because nobody could renew them. Who holds the streams comes first, with its next beat.
-                self._troubled_until = asyncio.get_running_loop().time() + self._settings.heartbeat_s + _REVIVAL_S
+                self._troubled_until = _now() + self._settings.heartbeat_s + _REVIVAL_S
 
     async def sweep(self) -> int:
         """One look. Answers how many streams were dispatched again."""
-        found = await self._store.due(limit=_MOST)
+        self._forget_past()
+        found = await self._store.due(limit=_MOST + len(self._waiting))
+        dispatched = 0
         for stream_id in found:
-            try:
-                await self._look_at(stream_id)
-            except StoreMisused as error:
-                self._tell_broken(stream_id, error)
-        return len(found)
+            if stream_id not in self._waiting:
+                dispatched += await self._look_at(stream_id)
+        return dispatched
 
-    async def _look_at(self, stream_id: str) -> None:
-        meta = await self._store.meta(stream_id)
+    def _forget_past(self) -> None:
+        now = _now()
+        self._waiting = {stream_id: until for stream_id, until in self._waiting.items() if until > now}
+
+    def _leave_alone(self, stream_id: str) -> None:
+        """For a lease, as nobody can claim it and lose it again in less. Then a job that was lost as well is missed."""
+        if len(self._waiting) < _MOST_REMEMBERED:
+            self._waiting[stream_id] = _now() + self._settings.lease_s
+
+    async def _look_at(self, stream_id: str) -> bool:
+        try:
+            meta = await self._store.meta(stream_id)
+        except StoreMisused as error:
+            self._leave_alone(stream_id)
+            self._tell_broken(stream_id, error)
+            return False
         if meta is None:
             await self._store.forget(stream_id)
-        elif not meta.is_over and not (meta.attempt and self._is_troubled()):
-            # One round for each lease that ran out: sweepers that see the same one name the same job.
-            round_ = f"{meta.attempt}.{meta.lease_ms}.{self._window()}"
-            await self._dispatcher.redispatch(stream_id, round_=round_, takeover=meta.attempt > 0)
-            logger.info("dispatched again", extra={"stream": stream_id, "attempt": meta.attempt})
+        if meta is None or meta.is_over or (meta.attempt and self._is_troubled()):
+            return False
+        is_new = await self._dispatch(meta)
+        self._leave_alone(stream_id)
+        return is_new
+
+    async def _dispatch(self, meta: Meta) -> bool:
+        if meta.attempt:
+            is_new = await self._dispatcher.redispatch(meta.id, attempt=meta.attempt)
+        else:
+            is_new = await self._dispatcher.dispatch(meta.id, tenant=meta.tenant)
+        if is_new:
+            logger.info("dispatched again", extra={"stream": meta.id, "attempt": meta.attempt})
+        return is_new
 
     def _tell_broken(self, stream_id: str, error: StoreMisused) -> None:
         """Once for each stream: it stays due until somebody mends or removes it, and the others are looked after."""
@@ -68,8 +95,8 @@ class Sweeper:
             logger.error("a stream cannot be looked after: %s", error.message, extra={"stream": stream_id})
 
     def _is_troubled(self) -> bool:
-        return asyncio.get_running_loop().time() < self._troubled_until
+        return _now() < self._troubled_until
 
-    def _window(self) -> int:
-        """A new job name every lease time, should the job of this round have been lost as well."""
-        return int(asyncio.get_running_loop().time() / self._settings.lease_s)
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
