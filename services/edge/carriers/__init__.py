@@ -1,3 +1,3 @@
-"""How bytes reach a connection: the protocol of a carrier and one module for each kind; nothing about events."""
+"""Ways for bytes out of the edge: over a connection, its server, and the versions of HTTP."""
 
 __all__ = ()
