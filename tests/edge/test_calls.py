@@ -108,7 +108,7 @@ async def test_a_body_in_chunks_is_bounded_too(broker: Stack) -> None:
     async def parts() -> bytes:
         return b"".join(b"10000\r\n" + b"x" * 65536 + b"\r\n" for _ in range(40)) + b"0\r\n\r\n"
 
-    raw = b"POST /v1/streams HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n" + await parts()
+    raw = b"POST /v1/streams HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n" + await parts()
     assert b" 413 " in (await exchange(broker.ports[0], raw)).split(b"\r\n")[0]
 
 
@@ -124,6 +124,59 @@ async def exchange(port: int, raw: bytes, *, until: bytes = b"}}") -> bytes:
         return received
     finally:
         writer.transport.abort()
+
+
+# Hosts and origins
+
+FOREIGN = {
+    "origin": ({"origin": "http://evil.test"}, 403, "origin_not_allowed"),
+    "null": ({"origin": "null"}, 403, "origin_not_allowed"),
+    "site": ({"sec-fetch-site": "cross-site"}, 403, "origin_not_allowed"),
+    "host": ({"host": "evil.test"}, 403, "host_not_allowed"),
+}
+UNSAFE = [("POST", "/v1/streams"), ("POST", f"/v1/streams/{UNKNOWN}/cancel"), ("DELETE", f"/v1/streams/{UNKNOWN}")]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize(("method", "path"), UNSAFE)
+async def test_pages_of_other_sites_change_nothing(broker: Stack, name: str, method: str, path: str) -> None:
+    """As a form of any page can send it: `text/plain` asks the browser for no leave."""
+    headers, status, code = FOREIGN[name]
+    for port in (broker.ports[0], broker.plain.port):
+        _, before = await call(port, "GET", "/v1/stats")
+        sent = {"content-type": "text/plain"} | headers
+        async with opened(port, method, path, body=json.dumps(good()).encode(), headers=sent) as answer:
+            assert_error(answer.status, await answer.json(), status, code)
+        _, after = await call(port, "GET", "/v1/stats")
+        assert after["streams"]["created"] == before["streams"]["created"]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/streams", f"/v1/streams/{UNKNOWN}/events", "/v1/stats", "/metrics"])
+async def test_a_foreign_host_reads_nothing(broker: Stack, path: str) -> None:
+    """A name that was made to lead here: the browser would show its page the answer."""
+    for port in (broker.ports[0], broker.plain.port):
+        async with opened(port, "GET", path, headers={"host": f"evil.test:{port}"}) as answer:
+            assert_error(answer.status, await answer.json(), 403, "host_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/v1/streams", f"/v1/streams/{UNKNOWN}/events"])
+@pytest.mark.parametrize("hosts", [b"", b"host: localhost\r\nhost: localhost\r\n", b"host: a b\r\n"])
+async def test_a_request_without_one_host_is_a_bad_one(broker: Stack, path: str, hosts: bytes) -> None:
+    raw = b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), hosts)
+    answer = await exchange(broker.ports[0], raw)
+    assert b" 400 " in answer.split(b"\r\n")[0]
+    assert b'"invalid_request"' in answer
+
+
+async def test_what_curl_and_the_own_page_send_is_taken(broker: Stack) -> None:
+    port = broker.ports[0]
+    for headers in (
+        {"content-type": "application/x-www-form-urlencoded"},  # curl -d
+        {"origin": f"http://127.0.0.1:{port}", "sec-fetch-site": "same-origin", "host": f"127.0.0.1:{port}"},
+    ):
+        body = json.dumps(good()).encode()
+        async with opened(port, "POST", "/v1/streams", body=body, headers=headers) as answer:
+            assert answer.status == 201
 
 
 # Idempotency
