@@ -1,3 +1,3 @@
-"""Who may do what, and from where."""
+"""Who may do what and how much: callers, admission and limits; no HTTP routes."""
 
 __all__ = ()

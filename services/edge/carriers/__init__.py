@@ -1,3 +1,3 @@
-"""Ways for bytes out of the edge: over a connection, its server, and the versions of HTTP."""
+"""How bytes reach a connection: the protocol of a carrier and one module for each kind; nothing about events."""
 
 __all__ = ()
