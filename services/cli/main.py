@@ -279,7 +279,7 @@ def version(output: Format = "auto") -> None:
 
 
 def main() -> int:
-    """Entry point of the console script: run the command line, return the exit code."""
+    """Run the command line, return the exit code."""
     try:
         app(prog_name="tailrace")  # also when it runs as `python -m services.cli`
     except SystemExit as done:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from services.worker.writing.compactor import Compactor
 from services.worker.writing.leases import LeaseRenewer
 from shared.queue.arq import ArqDispatcher, open_queue
 from shared.settings.settings import Settings
+from shared.signals import heeded
 from shared.store.redis.store import open_store
 from shared.telemetry.metrics import Metrics
 
@@ -38,17 +38,15 @@ logger = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, *, registry: CollectorRegistry | None = None) -> None:
-    """Pull streams until SIGTERM or SIGINT; then finish what can be finished, hand over the rest, and return."""
+    """Pull streams until a signal stops it; then finish what can be finished, hand over the rest, and return."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    async with _worker(settings, registry or CollectorRegistry()) as puller:
-        if await until_proven(puller.store, stopping):
-            puller.may_pick.set()
-            logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
-        await stopping.wait()
-        await puller.drain()
+    with heeded(stopping.set):
+        async with _worker(settings, registry or CollectorRegistry()) as puller:
+            if await until_proven(puller.store, stopping):
+                puller.may_pick.set()
+                logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
+            await stopping.wait()
+            await puller.drain()
 
 
 @contextlib.asynccontextmanager

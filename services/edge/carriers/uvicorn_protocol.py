@@ -16,6 +16,7 @@ from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from services.edge.carriers.room import Room
 from services.edge.carriers.unchunked import unchunked
 from shared.log.events import json_line
 
@@ -44,10 +45,21 @@ class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
 
     # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
-    __slots__ = ("_head_bytes", "_head_timer", "_is_refused", "_lost", "_on_stall", "_responding", "_socket", "is_lost")
+    __slots__ = (
+        "_head_bytes",
+        "_head_timer",
+        "_is_refused",
+        "_lost",
+        "_on_stall",
+        "_responding",
+        "_room",
+        "_socket",
+        "is_lost",
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, room: Room | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._room = room
         self._on_stall: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._responding: RequestResponseCycle | None = None
@@ -108,6 +120,10 @@ class StreamProtocol(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self.scheme = "http"
+        if self._room is not None and not self._room.has(transport.get_extra_info("socket").fileno()):
+            self._is_refused = True
+            transport.abort()
+            return
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
