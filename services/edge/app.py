@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from services.edge.api import operations, problems, routes
 from services.edge.api.readiness import Readiness
 from services.edge.delivery.delivery import Delivery
-from services.edge.pages import chat as pages
+from services.edge.pages import chat, reference
 from services.edge.streams import Streams
 from shared.queue.dispatcher import Dispatcher
 from shared.settings.settings import Settings
@@ -44,8 +44,10 @@ def create_app(
         version=version,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/docs" if settings.docs else None,
+        # FastAPI's own page asks a CDN for its script, and has one in its markup.
+        docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         # A redirect would be made from the Host header, which is anybody's.
         redirect_slashes=False,
     )
@@ -56,5 +58,6 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(operations.router)
     problems.install(app)
-    pages.install(app)
+    chat.install(app)
+    reference.install(app, with_page=settings.docs)
     return app

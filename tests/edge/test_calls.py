@@ -404,8 +404,38 @@ async def test_figures_of_the_edge(broker: Stack) -> None:
         assert b"tailrace_events_delivered_total" in await answer.read()
 
 
-async def test_the_chat_page_comes_under_a_strict_policy(broker: Stack) -> None:
-    for path in ("/", "/static/app.js"):
+JSON_PATHS = [
+    ("GET", "/v1/streams", 200), ("GET", "/v1/stats", 200), ("GET", "/v1/providers", 200), ("GET", "/livez", 200),
+    ("GET", "/readyz", 200), ("GET", "/openapi.json", 200), ("POST", "/v1/streams", 422), ("GET", "/nothing", 404),
+    ("GET", f"/v1/streams/{UNKNOWN}", 404), ("GET", f"/v1/streams/{UNKNOWN}/events", 404), ("PUT", "/livez", 405),
+    ("GET", "/v1/streams?limit=x", 422), ("DELETE", f"/v1/streams/{UNKNOWN}", 404), ("GET", "/v1/stats?\x01", 400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "status"), JSON_PATHS)
+async def test_json_is_kept_by_nobody_and_taken_for_nothing_else(
+    broker: Stack, method: str, path: str, status: int
+) -> None:
+    async with opened(broker.ports[0], method, path) as answer:
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        await answer.read()
+
+
+@pytest.mark.parametrize("length", [10, 200_000], ids=["small", "large"])
+async def test_a_state_is_kept_by_nobody_either(broker: Stack, log: RedisStore, length: int) -> None:
+    stream_id = await begin(log, tenant="public")
+    await write(log, stream_id, *["x" * 10_000] * (length // 10_000) or ["x" * length])
+    async with opened(broker.ports[0], "GET", f"/v1/streams/{stream_id}") as answer:
+        assert len(await answer.read()) > length
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_pages_come_under_a_strict_policy(broker: Stack) -> None:
+    for path in ("/", "/static/app.js", "/docs", "/static/reference.js"):
         async with opened(broker.ports[0], "GET", path) as answer:
             assert answer.status == 200
             assert "default-src 'none'" in answer.headers["content-security-policy"]

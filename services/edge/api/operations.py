@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from services.edge.api.json_answer import JSON_HEADERS, json_answer
 from services.edge.api.problems import problem
-from shared.log.events import json_line
 
 __all__ = ("router",)
 
@@ -16,7 +16,7 @@ router = APIRouter()
 @router.get("/livez", response_class=Response)
 async def livez() -> Response:
     """The process answers. Never touches Redis: a broken Redis is no reason to restart an edge."""
-    return Response(json_line({"alive": True}), media_type="application/json")
+    return json_answer({"alive": True})
 
 
 @router.head("/readyz", include_in_schema=False)
@@ -30,10 +30,10 @@ async def readyz(request: Request) -> Response:
         return problem(503, obstacle.code, obstacle.text, retryable=True)
     if not state.delivery.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
-    return Response(json_line({"ready": True}), media_type="application/json")
+    return json_answer({"ready": True})
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Prometheus text format."""
-    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(request.app.state.registry), headers=JSON_HEADERS, media_type=CONTENT_TYPE_LATEST)

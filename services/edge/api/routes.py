@@ -9,6 +9,7 @@ from starlette.responses import Response
 from services.edge.access.caller import Caller, CallerOf
 from services.edge.api.body import read_json
 from services.edge.api.event_stream import EventStream
+from services.edge.api.json_answer import json_answer
 from services.edge.api.problems import explain
 from services.edge.api.schemas import (
     Cancel,
@@ -26,7 +27,6 @@ from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.sse import SSE
 from services.edge.wires.wire import Wire
 from shared.errors import InvalidBody, InvalidRequest
-from shared.log.events import json_line
 from shared.log.position import MAX_EVENT_ID_CHARS
 from shared.settings.settings import Settings
 from shared.store.replies import Cancelling, Ended, Gone, Stale
@@ -49,7 +49,9 @@ _EVENTS: Final = {
 }
 _MAX_KEY_CHARS: Final = 255
 
-router = APIRouter(prefix="/v1", responses={422: _ERROR})
+_FROM_WHERE: Final = {**_ERROR, "description": "Not by this Host, or not from a page of this Origin."}
+
+router = APIRouter(prefix="/v1", responses={403: _FROM_WHERE, 422: _ERROR})
 
 
 @router.post(
@@ -92,7 +94,7 @@ async def create_stream(
     if (wire := _wanted_wire(accept)) is not None:
         return await _events(request, caller, created.id, None, wire, headers={"location": location})
     answer = Created(id=created.id, status=created.status, events_url=f"{location}/events")
-    return _json(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
+    return json_answer(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
 
 
 @router.get(
@@ -157,7 +159,7 @@ async def cancel_stream(request: Request, caller: CallerOf, stream_id: str) -> R
             answer = CancelAnswer(id=stream_id, status="gone", ignored=True)
         case _:
             answer = CancelAnswer(id=stream_id, status=reply.status, ignored=True)
-    return _json(answer.model_dump(), 202)
+    return json_answer(answer.model_dump(), 202)
 
 
 @router.delete("/streams/{stream_id}", status_code=204, response_class=Response, responses=_LOOK_UP)
@@ -179,13 +181,13 @@ async def list_streams(
 ) -> Response:
     """The caller's streams, newest first, without their content. Pages are stable: no stream that stays is missed."""
     streams, following = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
-    return _json({"streams": streams, "next": following})
+    return json_answer({"streams": streams, "next": following})
 
 
 @router.get("/stats", response_model=dict[str, Any], responses={503: _LOOK_UP[503]})
 async def statistics(request: Request, caller: CallerOf) -> Response:
     """Counts and bytes over all streams, and of this edge."""
-    return _json(await _streams(request).statistics(caller))
+    return json_answer(await _streams(request).statistics(caller))
 
 
 @router.get("/providers", response_model=ProviderList)
@@ -201,7 +203,7 @@ async def providers(request: Request, caller: CallerOf) -> Response:
         }
         for provider in settings.providers
     ]
-    return _json({"providers": found})
+    return json_answer({"providers": found})
 
 
 async def _events(
@@ -242,10 +244,6 @@ def _idempotency_key(text: str | None) -> str | None:
     if not 1 <= len(text) <= _MAX_KEY_CHARS or not (text.isascii() and text.isprintable()):
         raise InvalidRequest(f"Idempotency-Key must be 1 to {_MAX_KEY_CHARS} printable ASCII characters.")
     return text
-
-
-def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json_line(content), status, headers, media_type="application/json")
 
 
 def _streams(request: Request) -> Streams:

@@ -35,6 +35,15 @@ _WAITING_BYTES: Final = 64 * 1024
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 _CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
+_REFUSAL: Final = "\r\n".join(
+    (
+        "content-type: application/json",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "connection: close",
+        "",
+    )
+)
 
 Headers = list[tuple[bytes, bytes]]
 # Its `send` takes what there is room for, answers how much that was, and raises `OSError`.
@@ -273,8 +282,8 @@ class StreamProtocol(HttpToolsProtocol):
         if is_free:
             code = "invalid_request"
             body = json_line({"error": {"code": code, "message": message, "retryable": False}})
-            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_REFUSAL}content-length: {len(body)}\r\n\r\n"
+            self.transport.write(head.encode() + body)
         if is_free and self.transport.can_write_eof():
             self.transport.write_eof()
             self._await_head()
