@@ -37,7 +37,7 @@ async def test_the_reference_needs_nobody_but_the_edge(context: BrowserContext, 
         for verb in operations:
             assert f"{verb.upper()}{path} " in shown
     assert "CreateStream" not in shown  # its members are in the operation
-    await tab.page.get_by_text("POST/v1/streams ").click()
+    await tab.page.get_by_text("POST/v1/streams Create Stream").click()
     assert await tab.page.get_by_text("messages (required)").is_visible()
     assert await tab.page.get_by_text("idempotency-key").is_visible()
     assert hosts == {f"127.0.0.1:{port}"}
