@@ -17,7 +17,7 @@ __all__ = ("run",)
 
 
 async def run(settings: Settings, *, registry: CollectorRegistry, version: str) -> None:
-    """Serve until a signal stops it. Raises `OSError` if the port is taken, `InvalidConfiguration` if strangers may come."""
+    """Serve until a signal stops it. Raises `OSError` if the port is taken, `InvalidConfiguration` if it may not be."""
     refuse_open_bind(settings)
     async with AsyncExitStack() as stack:
         timeout_s = settings.redis_timeout_s
