@@ -5,6 +5,7 @@ import contextlib
 import json
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,12 +98,20 @@ async def test_to_be_told_while_starting_is_an_ordinary_end(
     """At every moment from the first line of ours on; before that it is Python's own start that ends."""
     arguments = [role, "--port", str(free_port())] if role == "edge" else [role]
     environment = ours(redis_url=redis_url, edge_drain_s=1, worker_drain_s=1, prefix=f"test-cli-{free_port()}")
-    for step in range(1, 13):
+    for step in range(10):
         async with running(*arguments, cwd=tmp_path, environment=environment) as command:
+            await eventually(partial(catches, command, number), within_s=40, every_s=0.001)
             await asyncio.sleep(0.1 * step)  # another moment of the start each time
             command.process.send_signal(number)
-            assert await command.end(within_s=10) == 0, step
+            assert await command.end(within_s=20) == 0, step
         assert complaints(command) == []
+
+
+async def catches(command: Command, number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for a signal."""
+    status = Path(f"/proc/{command.process.pid}/status").read_text()  # noqa: ASYNC240  of the kernel's memory
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 async def test_the_time_to_drain_is_kept(redis_url: str, tmp_path: Path) -> None:
