@@ -9,6 +9,7 @@ __all__ = (
     "BodyTooLarge",
     "Draining",
     "Forbidden",
+    "HostNotAllowed",
     "IdempotencyConflict",
     "InvalidBody",
     "InvalidConfiguration",
@@ -16,6 +17,7 @@ __all__ = (
     "InvalidRequest",
     "LogLost",
     "MemoryPressure",
+    "OriginNotAllowed",
     "ProviderAuth",
     "ProviderError",
     "ProviderFailed",
@@ -78,6 +80,16 @@ class InvalidBody(InvalidRequest):
 class BodyTooLarge(InvalidRequest):
     code, status = "body_too_large", 413
     text = "The body is larger than this server accepts."
+
+
+class HostNotAllowed(TailraceError):
+    code, status = "host_not_allowed", 403
+    text = "This server is not known by that host name; the setting allowed_hosts lists the names it has."
+
+
+class OriginNotAllowed(TailraceError):
+    code, status = "origin_not_allowed", 403
+    text = "Pages of other sites may not do this; the setting allowed_origins lists those that may."
 
 
 class UnknownModel(InvalidRequest):

@@ -2,7 +2,7 @@
 
 import sys
 
-from services.cli.main import main
+from services.cli.start import main
 
 __all__ = ()
 

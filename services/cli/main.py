@@ -122,9 +122,10 @@ def edge(
     Runs in the foreground and logs to standard error.
     SIGTERM drains: readers are moved elsewhere within TAILRACE_EDGE_DRAIN_S.
     Starts no Redis; waits for it if it is not there yet.
+    Listens beyond loopback only with TAILRACE_ALLOW_ANONYMOUS=1: nobody has to say who they are.
 
     [bold]Example[/]
-    [cyan]TAILRACE_REDIS_URL=redis://10.0.0.5/0 tailrace edge --host 0.0.0.0 --port 8000[/]
+    [cyan]TAILRACE_REDIS_URL=redis://10.0.0.5/0 tailrace edge --port 8000[/]
     """
     from services.cli.process import edge as run
     from services.console.operation import run_to_exit_code
@@ -278,7 +279,7 @@ def version(output: Format = "auto") -> None:
 
 
 def main() -> int:
-    """Entry point of the console script: run the command line, return the exit code."""
+    """Run the command line, return the exit code."""
     try:
         app(prog_name="tailrace")  # also when it runs as `python -m services.cli`
     except SystemExit as done:

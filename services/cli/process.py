@@ -17,19 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 def edge(settings: Settings) -> ExitCode:
-    """Run an edge until SIGTERM or SIGINT. Raises `Failure` if its port is taken or Redis would evict."""
+    """Run an edge until a signal stops it. Raises `Failure` if its port is taken or Redis would evict."""
     _run(_edge(settings), settings, process=f"edge-{settings.edge_port}")
     return ExitCode.OK
 
 
 def worker(settings: Settings) -> ExitCode:
-    """Run a worker until SIGTERM or SIGINT. Raises `Failure` if Redis would evict."""
+    """Run a worker until a signal stops it. Raises `Failure` if Redis would evict."""
     _run(_worker(settings), settings, process="worker")
     return ExitCode.OK
 
 
 def model(settings: Settings, host: str, port: int) -> ExitCode:
-    """Serve the built-in model until SIGTERM or SIGINT. Raises `Failure` if it is not installed."""
+    """Serve the built-in model until a signal stops it. Raises `Failure` if it is not installed."""
     from services.local.model import serve_model
     from shared.telemetry.logging import configure_logging
 
@@ -41,9 +41,11 @@ def model(settings: Settings, host: str, port: int) -> ExitCode:
 def _run(main: Coroutine[Any, Any, None], settings: Settings, *, process: str) -> None:
     import uvloop
 
+    from shared.descriptors import raise_limit
     from shared.telemetry.logging import configure_logging
 
     configure_logging(settings, process=process)
+    raise_limit()
     _tame_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)

@@ -11,7 +11,7 @@ from services.edge.api import operations, problems, routes
 from services.edge.api.readiness import Readiness
 from services.edge.api.state import StateResponses
 from services.edge.delivery.delivery import Delivery
-from services.edge.pages import chat as pages
+from services.edge.pages import chat, reference
 from services.edge.streams import Streams
 from services.edge.wires.registry import WIRES, Wires
 from shared.queue.dispatcher import Dispatcher
@@ -55,8 +55,10 @@ def create_app(
         version=version,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/docs" if settings.docs else None,
+        # FastAPI's own page asks a CDN for its script, and has one in its markup.
+        docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         # A redirect would be made from the Host header, which is anybody's.
         redirect_slashes=False,
     )
@@ -68,5 +70,6 @@ def create_app(
     app.include_router(routes.router)
     app.include_router(operations.router)
     problems.install(app)
-    pages.install(app)
+    chat.install(app)
+    reference.install(app, with_page=settings.docs)
     return app

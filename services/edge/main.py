@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry
 
+from services.edge.access.bind import refuse_open_bind
 from services.edge.app import create_app
 from services.edge.server import serve
 from shared.log.keys import Keyspace
@@ -16,7 +17,8 @@ __all__ = ("run",)
 
 
 async def run(settings: Settings, *, registry: CollectorRegistry, version: str) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `OSError` if the port is taken."""
+    """Serve until a signal stops it. Raises `OSError` if the port is taken, `InvalidConfiguration` if it may not be."""
+    refuse_open_bind(settings)
     async with AsyncExitStack() as stack:
         timeout_s = settings.redis_timeout_s
         store = RedisStore(open_client(settings.redis_url, timeout_s=timeout_s), Keyspace(settings.prefix))

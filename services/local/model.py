@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from services.console.failure import Failure
 from services.local.port import is_free
+from shared.signals import stop_signals
 
 __all__ = ("MODEL_NAME", "PREFERRED_PORT", "find_weights", "serve_model")
 
@@ -52,12 +53,12 @@ def find_weights() -> Path:
 
 
 def serve_model(host: str, port: int) -> None:
-    """Load the model and serve it until SIGTERM or SIGINT. Raises `Failure` when it cannot start."""
+    """Load the model and serve it until a signal stops it. Raises `Failure` when it cannot start."""
     weights = find_weights()
     if port and not is_free(port, host):
         raise Failure(f"port {port} of {host} is taken", hint="tailrace model --port chooses another")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
     server = _start(weights, host, port)
     _log.info("model %s answers at %s/v1", MODEL_NAME, server.listening_address)

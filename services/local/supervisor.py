@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
@@ -13,11 +12,11 @@ from services.local.forwarder import Forwarder
 from services.local.program import Program
 from services.local.readiness import until
 from shared.errors import TailraceError
+from shared.signals import stop_signals
 
 __all__ = ("Supervisor",)
 
 _LAST_WORDS: Final = "what it said last is above"
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Supervisor:
@@ -37,7 +36,7 @@ class Supervisor:
         return [child for stage in self._stages for child in stage]
 
     async def run(self, when_ready: Callable[[], Awaitable[None]]) -> ExitCode:
-        """Start everything, call `when_ready`, and stay until SIGINT or SIGTERM (OK) or until a child is lost (FAILED).
+        """Start everything, call `when_ready`, and stay until a signal stops it (OK) or until a child is lost (FAILED).
 
         Raises `Failure` when something does not start, and what `when_ready` raises; nothing runs any more by then.
         """
@@ -103,13 +102,13 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        loop, numbers = asyncio.get_running_loop(), stop_signals()
+        for number in numbers:
             loop.add_signal_handler(number, self.end)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in numbers:
                 loop.remove_signal_handler(number)
 
 

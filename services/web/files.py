@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ("index_file", "static_dir")
+__all__ = ("index_file", "reference_file", "static_dir")
 
 
 def static_dir() -> Path:
@@ -13,3 +13,8 @@ def static_dir() -> Path:
 def index_file() -> Path:
     """Return the chat page, served at `/`; it refers to its parts by `/static/…`."""
     return static_dir() / "index.html"
+
+
+def reference_file() -> Path:
+    """Return the page of the HTTP interface, served at `/docs`."""
+    return static_dir() / "reference.html"

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 
@@ -30,6 +29,7 @@ from shared.queue.arq import ArqDispatcher, open_queue
 from shared.queue.jobs import JobQueue
 from shared.queue.workers import Workers, WorkerSeen
 from shared.settings.settings import Settings
+from shared.signals import heeded
 from shared.store.redis.store import open_store
 from shared.telemetry.metrics import Metrics
 
@@ -39,20 +39,18 @@ logger = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, *, registry: CollectorRegistry | None = None, version: str = "") -> None:
-    """Pull streams until SIGTERM or SIGINT; then finish what can be finished, hand over the rest, and return."""
+    """Pull streams until a signal stops it; then finish what can be finished, hand over the rest, and return."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    async with _worker(settings, registry or CollectorRegistry(), version) as (puller, presence):
-        if await is_admitted(puller.store, stopping):
+    with heeded(stopping.set):
+        async with _worker(settings, registry or CollectorRegistry(), version) as (puller, presence):
+            if await is_admitted(puller.store, stopping):
+                await presence.announce()
+                logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
+            await stopping.wait()
+            puller.stop()
             await presence.announce()
-            logger.info("worker ready", extra={"worker": puller.name, "providers": len(settings.providers)})
-        await stopping.wait()
-        puller.stop()
-        await presence.announce()
-        await puller.drain()
-        await presence.leave()
+            await puller.drain()
+            await presence.leave()
 
 
 @contextlib.asynccontextmanager

@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -34,6 +41,19 @@ _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "TAILRACE_REQUIRE_ALL", "TAILRACE
 _OTHER_PREFIXES = ("TAILRACE_TEST_",)
 
 Bytes = Annotated[int, Field(gt=0)]
+
+
+def _listed(value: object) -> object:
+    """A list as one writes it in a variable."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+_HOST_NAME = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
+_ORIGIN = r"^[a-z][a-z0-9+.-]*://[A-Za-z0-9_.\[\]:-]+$"
+HostNames = Annotated[list[Annotated[str, Field(pattern=_HOST_NAME)]], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[list[Annotated[str, Field(pattern=_ORIGIN)]], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
@@ -118,6 +138,21 @@ class Settings(BaseSettings):
     # Edge
     edge_host: str = Field("127.0.0.1", description="Address to listen on.")
     edge_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    allow_anonymous: bool = Field(
+        False,
+        description="Listen elsewhere than on loopback although nobody has to say who they are: "
+        "for where something else keeps strangers away.",
+    )
+    allowed_hosts: HostNames = Field(
+        default_factory=list,
+        description="Host names by which browsers may ask, beside addresses and `localhost`, without ports; "
+        "`*.example.org` is every name below. In the environment separated by commas.",
+    )
+    allowed_origins: Origins = Field(
+        default_factory=list,
+        description="Origins of other sites whose pages may create, cancel and delete, as `https://chat.example.org`. "
+        "In the environment separated by commas.",
+    )
     edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved elsewhere.")
     edge_heartbeat_s: Seconds = Field(
         10, description="Comment to a silent reader, so that proxies keep the connection."

@@ -145,6 +145,7 @@ class Metrics:
     resets: Counter
     gaps: Counter
     slow_readers_cut: Counter
+    connections_refused: Counter
     tail_reads: Counter
     tail_entries: Counter
     store_errors: Counter
@@ -196,6 +197,9 @@ class Metrics:
             resets=counter("resets_total", "Readers told to throw away what they hold.", "reason"),
             gaps=counter("gaps_total", "Readers told that a part of the stream is gone."),
             slow_readers_cut=counter("slow_readers_cut_total", "Readers cut off because they took nothing."),
+            connections_refused=counter(
+                "edge_connections_refused_total", "Connections refused for want of file descriptors."
+            ),
             tail_reads=counter("tail_reads_total", "Reads of the shared tail."),
             tail_entries=counter("tail_entries_total", "Entries the shared tail brought."),
             store_errors=counter("store_errors_total", "Refusals and failures of the store, by code.", "code"),

@@ -34,7 +34,8 @@ class LossyCluster(Cluster):
         self.node = RedisServer("redis7", args=reachable)
         self.provider = ProviderProcess(host=cable.host)
         self.workers, self.edges, self._nginx = [], [], []
-        self.settings: dict[str, Any] = {"prefix": _PREFIX, "edge_host": cable.peer, **settings}
+        beyond = {"edge_host": cable.peer, "allow_anonymous": True}
+        self.settings: dict[str, Any] = {"prefix": _PREFIX, **beyond, **settings}
         self._stack = AsyncExitStack()
 
     @property

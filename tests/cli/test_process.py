@@ -58,6 +58,23 @@ async def test_ctrl_c_during_the_start_is_a_stop_like_any_other(tmp_path: Path, 
     assert b"Traceback" not in command.err
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+async def test_an_edge_for_everybody_does_not_start_unless_that_is_wanted(tmp_path: Path, host: str) -> None:
+    """Nobody has to say who they are, so whoever reaches it could spend the key."""
+    said = await say("edge", "--host", host, "--port", "0", cwd=tmp_path, environment=ours())
+    assert said.code == 1
+    assert host in said.err
+    assert "no authentication" in said.err
+    assert "TAILRACE_ALLOW_ANONYMOUS=1" in said.err
+
+
+async def test_an_edge_for_everybody_starts_if_that_is_wanted(redis_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    environment = ours(redis_url=redis_url, allow_anonymous=1)
+    async with running("edge", "--host", "0.0.0.0", "--port", str(port), cwd=tmp_path, environment=environment):
+        await eventually(lambda: is_ok(f"http://127.0.0.1:{port}/readyz"), within_s=20, every_s=0.05)
+
+
 async def test_an_edge_starts_before_its_redis(tmp_path: Path) -> None:
     port, redis_port = free_port(), free_port()
     environment = ours(redis_url=f"redis://127.0.0.1:{redis_port}/0")

@@ -83,11 +83,10 @@ def test_a_command_line_is_accepted_and_its_image_exists(
 
 
 def test_other_images_have_a_version(services: dict[str, Service]) -> None:
-    for name in ("redis", "nginx"):
-        assert re.fullmatch(rf"{name}:\d[\w.-]*", services[name]["image"])
-    # `resolve` in nginx/upstream.conf needs it.
-    major, minor = re.findall(r"\d+", services["nginx"]["image"])[:2]
-    assert (int(major), int(minor)) >= (1, 28)
+    assert re.fullmatch(r"redis:\d[\w.-]*", services["redis"]["image"])
+    found = re.fullmatch(r"nginx:(\d+)\.(\d+)[\w.-]*@sha256:[0-9a-f]{64}", services["nginx"]["image"])
+    assert found is not None
+    assert (int(found[1]), int(found[2])) >= (1, 30)
 
 
 # Who finds whom
@@ -109,6 +108,7 @@ def test_ports_agree(services: dict[str, Service], settings: Settings) -> None:
     assert (redis.hostname, str(redis.port)) == ("redis", command[command.index("--port") + 1])
 
     listening = nginx_value(r"listen (\d+) ", "nginx/listen.conf")
+    assert nginx_value(r"listen \[::\]:(\d+) ", "nginx/listen.conf") == listening
     assert services["nginx"]["ports"] == [f"${{PUBLISH:-127.0.0.1:8080}}:{listening}"]
     assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
 

@@ -41,6 +41,18 @@ async def nginx(edges: list[SmallEdge]) -> AsyncIterator[NginxServer]:
 
 
 @pytest.fixture
+async def behind(edges: list[SmallEdge]) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of an nginx that trusts it as a proxy: it may say for whom it asks."""
+    try:
+        server = running_nginx([edge.address for edge in edges], trusted="127.0.0.1")
+    except NginxMissing as reason:
+        missing(str(reason))
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with server, aiohttp.ClientSession(server.url, connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
 async def client(nginx: NginxServer) -> AsyncIterator[aiohttp.ClientSession]:
     # Each request on its own connection, so that none waits for another.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
@@ -316,31 +328,123 @@ async def test_a_huge_cursor_is_a_bad_request(client: aiohttp.ClientSession, len
         assert (await response.json())["error"]["code"] == "invalid_request"
 
 
-async def test_one_address_cannot_take_all_connections(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
-    limit = int(configured(r"limit_conn per_address (\d+);"))
+NETWORKS = [
+    ("203.0.113.7", "203.0.113.7", "203.0.113.8"),
+    ("2001:db8:0:a::1", "2001:db8:0:a:ffff::9", "2001:db8:0:b::1"),
+    ("2001:db8:a0a:a0a::1", "2001:db8:a0a:a0a::2", "2001:db8:a0a:a0b::1"),  # bytes that are line ends
+]
+
+
+@pytest.mark.parametrize(("first", "same", "other"), NETWORKS)
+async def test_one_client_cannot_take_all_connections(
+    behind: aiohttp.ClientSession, edges: list[SmallEdge], first: str, same: str, other: str
+) -> None:
+    """Of IPv6 everybody has 2^64 addresses."""
+    limit = int(configured(r"limit_conn per_client (\d+);"))
     for edge in edges:
         edge.pace = asyncio.Semaphore(limit)
     async with AsyncExitStack() as stack:
 
         async def open_stream(address: str) -> aiohttp.ClientResponse:
             headers = {"X-Forwarded-For": address}
-            return await stack.enter_async_context(client.get(EVENTS, headers=headers))
+            return await stack.enter_async_context(behind.get(EVENTS, headers=headers))
 
-        taken = [await open_stream("203.0.113.7") for _ in range(limit)]
+        taken = [await open_stream(first) for _ in range(limit)]
         assert {response.status for response in taken} == {200}
-        refused = await open_stream("203.0.113.7")
+        refused = await open_stream(same)
         assert refused.status == 429
         assert refused.headers["Retry-After"] == "5"
         assert (await refused.json())["error"]["code"] == "too_many_connections"
-        headers = {"X-Forwarded-For": "203.0.113.7"} | EVENT_SOURCE
-        patient = await stack.enter_async_context(client.get(EVENTS, headers=headers))
+        headers = {"X-Forwarded-For": first} | EVENT_SOURCE
+        patient = await stack.enter_async_context(behind.get(EVENTS, headers=headers))
         assert patient.status == 200
         assert (await patient.text()).startswith("retry: ")
-        assert (await open_stream("203.0.113.8")).status == 200
+        assert (await open_stream(other)).status == 200
 
 
-async def test_an_edge_hears_one_address_the_real_one(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
-    async with client.get(STREAM, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}) as response:
+@pytest.mark.parametrize(("first", "same", "other"), NETWORKS)
+async def test_one_client_cannot_create_without_end(
+    behind: aiohttp.ClientSession, edges: list[SmallEdge], first: str, same: str, other: str
+) -> None:
+    burst = int(configured(r"limit_req zone=creates burst=(\d+) nodelay;"))
+
+    async def create(address: str) -> tuple[int, str]:
+        async with behind.post("/v1/streams", headers={"X-Forwarded-For": address}) as response:
+            return response.status, (await response.json()).get("error", {}).get("code", "")
+
+    answers = await asyncio.gather(*(create(address) for address in [first, same] * burst))
+    assert set(answers) == {(201, ""), (429, "rate_limited")}
+    assert answers.count((201, "")) < 2 * burst
+    assert await create(other) == (201, "")
+    headers = {"X-Forwarded-For": first}
+    async with behind.post("/v1/streams", headers=headers) as response:
+        assert response.status in {201, 429}
+        assert response.status == 201 or response.headers["Retry-After"] == "1"
+    for method, path in (("GET", "/v1/streams"), ("POST", f"{STREAM}/cancel")):
+        async with behind.request(method, path, headers=headers) as response:
+            assert response.status == 200
+
+
+async def test_nobody_is_trusted_unless_named(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with client.get(STREAM, headers={"X-Forwarded-For": "198.51.100.1"}) as response:
+        assert response.status == 200
+    (edge,) = [edge for edge in edges if edge.requests]
+    assert edge.sent("X-Forwarded-For") == ["127.0.0.1"]
+
+
+async def test_it_listens_on_ipv6_too(nginx: NginxServer) -> None:
+    try:
+        async with aiohttp.ClientSession() as client, client.get(f"http://[::1]:{nginx.port}{STREAM}") as response:
+            assert response.status == 200
+    except aiohttp.ClientConnectorError:
+        if nginx.has_ipv6:
+            raise
+        missing("no IPv6 on this machine")
+
+
+NO_REQUESTS = [
+    b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n",
+    b"CONNECT / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
+    b"PRI * HTTP/2.0\r\n\r\n",
+    b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\0\xa5\1",
+    b"GET / HTTP/3.0\r\nHost: x\r\n\r\n",
+    b"GET  HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET /../ HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", NO_REQUESTS)
+async def test_what_is_no_request_is_a_bad_one(nginx: NginxServer, edges: list[SmallEdge], raw: bytes) -> None:
+    """A TLS handshake, a bare HTTP/2 preface, CONNECT: nginx answered 500, in HTML."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", nginx.port)
+    writer.write(raw)
+    async with asyncio.timeout(IN_TIME_S):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.split(b"\r\n")[0] == b"HTTP/1.1 400 Bad Request"
+    assert b"X-Content-Type-Options: nosniff" in head
+    assert json.loads(body)["error"]["code"] == "invalid_request"
+    assert not any(edge.requests for edge in edges)
+    writer.transport.abort()
+
+
+async def test_its_own_places_cannot_be_asked_for(client: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    for path in ("/.bad_request", "/.not_found"):
+        async with client.get(path) as response:
+            assert response.status == 404
+            assert (await response.json())["error"]["code"] == "not_found"
+
+
+async def test_an_edge_hears_one_address_the_real_one(behind: aiohttp.ClientSession, edges: list[SmallEdge]) -> None:
+    async with behind.get(STREAM, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}) as response:
         assert response.status == 200
     (edge,) = [edge for edge in edges if edge.requests]
     # The last that a trusted proxy added; what stands before it anybody may have written.
@@ -412,7 +516,7 @@ def test_patience_with_an_edge_is_longer_than_three_heartbeats() -> None:
 
 def test_errors_made_by_nginx_have_the_documented_shape() -> None:
     bodies = re.findall(r"return \d+ '(.*)';", (DEPLOY / "nginx.conf").read_text())
-    assert len(bodies) == 5
+    assert len(bodies) == 7
     documentation = (DEPLOY.parent / "docs/deploy.md").read_text()
     for body in bodies:
         error = json.loads(body)["error"]

@@ -108,7 +108,7 @@ async def test_a_body_in_chunks_is_bounded_too(broker: Stack) -> None:
     async def parts() -> bytes:
         return b"".join(b"10000\r\n" + b"x" * 65536 + b"\r\n" for _ in range(40)) + b"0\r\n\r\n"
 
-    raw = b"POST /v1/streams HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n" + await parts()
+    raw = b"POST /v1/streams HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n" + await parts()
     assert b" 413 " in (await exchange(broker.ports[0], raw)).split(b"\r\n")[0]
 
 
@@ -124,6 +124,59 @@ async def exchange(port: int, raw: bytes, *, until: bytes = b"}}") -> bytes:
         return received
     finally:
         writer.transport.abort()
+
+
+# Hosts and origins
+
+FOREIGN = {
+    "origin": ({"origin": "http://evil.test"}, 403, "origin_not_allowed"),
+    "null": ({"origin": "null"}, 403, "origin_not_allowed"),
+    "site": ({"sec-fetch-site": "cross-site"}, 403, "origin_not_allowed"),
+    "host": ({"host": "evil.test"}, 403, "host_not_allowed"),
+}
+UNSAFE = [("POST", "/v1/streams"), ("POST", f"/v1/streams/{UNKNOWN}/cancel"), ("DELETE", f"/v1/streams/{UNKNOWN}")]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize(("method", "path"), UNSAFE)
+async def test_pages_of_other_sites_change_nothing(broker: Stack, name: str, method: str, path: str) -> None:
+    """As a form of any page can send it: `text/plain` asks the browser for no leave."""
+    headers, status, code = FOREIGN[name]
+    for port in (broker.ports[0], broker.plain.port):
+        _, before = await call(port, "GET", "/v1/stats")
+        sent = {"content-type": "text/plain"} | headers
+        async with opened(port, method, path, body=json.dumps(good()).encode(), headers=sent) as answer:
+            assert_error(answer.status, await answer.json(), status, code)
+        _, after = await call(port, "GET", "/v1/stats")
+        assert after["streams"]["created"] == before["streams"]["created"]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/streams", f"/v1/streams/{UNKNOWN}/events", "/v1/stats", "/metrics"])
+async def test_a_foreign_host_reads_nothing(broker: Stack, path: str) -> None:
+    """A name that was made to lead here: the browser would show its page the answer."""
+    for port in (broker.ports[0], broker.plain.port):
+        async with opened(port, "GET", path, headers={"host": f"evil.test:{port}"}) as answer:
+            assert_error(answer.status, await answer.json(), 403, "host_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/v1/streams", f"/v1/streams/{UNKNOWN}/events"])
+@pytest.mark.parametrize("hosts", [b"", b"host: localhost\r\nhost: localhost\r\n", b"host: a b\r\n"])
+async def test_a_request_without_one_host_is_a_bad_one(broker: Stack, path: str, hosts: bytes) -> None:
+    raw = b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), hosts)
+    answer = await exchange(broker.ports[0], raw)
+    assert b" 400 " in answer.split(b"\r\n")[0]
+    assert b'"invalid_request"' in answer
+
+
+async def test_what_curl_and_the_own_page_send_is_taken(broker: Stack) -> None:
+    port = broker.ports[0]
+    for headers in (
+        {"content-type": "application/x-www-form-urlencoded"},  # curl -d
+        {"origin": f"http://127.0.0.1:{port}", "sec-fetch-site": "same-origin", "host": f"127.0.0.1:{port}"},
+    ):
+        body = json.dumps(good()).encode()
+        async with opened(port, "POST", "/v1/streams", body=body, headers=headers) as answer:
+            assert answer.status == 201
 
 
 # Idempotency
@@ -353,8 +406,38 @@ async def test_figures_of_the_edge(broker: Stack) -> None:
         assert b"tailrace_events_delivered_total" in await answer.read()
 
 
-async def test_the_chat_page_comes_under_a_strict_policy(broker: Stack) -> None:
-    for path in ("/", "/static/app.js"):
+JSON_PATHS = [
+    ("GET", "/v1/streams", 200), ("GET", "/v1/stats", 200), ("GET", "/v1/providers", 200), ("GET", "/livez", 200),
+    ("GET", "/readyz", 200), ("GET", "/openapi.json", 200), ("POST", "/v1/streams", 422), ("GET", "/nothing", 404),
+    ("GET", f"/v1/streams/{UNKNOWN}", 404), ("GET", f"/v1/streams/{UNKNOWN}/events", 404), ("PUT", "/livez", 405),
+    ("GET", "/v1/streams?limit=x", 422), ("DELETE", f"/v1/streams/{UNKNOWN}", 404), ("GET", "/v1/stats?\x01", 400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "status"), JSON_PATHS)
+async def test_json_is_kept_by_nobody_and_taken_for_nothing_else(
+    broker: Stack, method: str, path: str, status: int
+) -> None:
+    async with opened(broker.ports[0], method, path) as answer:
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        await answer.read()
+
+
+@pytest.mark.parametrize("length", [10, 200_000], ids=["small", "large"])
+async def test_a_state_is_kept_by_nobody_either(broker: Stack, log: RedisStore, length: int) -> None:
+    stream_id = await begin(log, tenant="public")
+    await write(log, stream_id, *["x" * 10_000] * (length // 10_000) or ["x" * length])
+    async with opened(broker.ports[0], "GET", f"/v1/streams/{stream_id}") as answer:
+        assert len(await answer.read()) > length
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_pages_come_under_a_strict_policy(broker: Stack) -> None:
+    for path in ("/", "/static/app.js", "/docs", "/static/reference.js"):
         async with opened(broker.ports[0], "GET", path) as answer:
             assert answer.status == 200
             assert "default-src 'none'" in answer.headers["content-security-policy"]

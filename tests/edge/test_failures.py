@@ -372,7 +372,7 @@ async def test_sigterm_moves_a_hundred_readers_and_ends_in_time(log: RedisStore,
             for number in range(100):
                 group.create_task(stay(edge, author, seen, NDJSON if number % 2 else SSE))
             deaf = await asyncio.open_connection("127.0.0.1", edge.port, limit=1)
-            deaf[1].write(b"GET %b HTTP/1.1\r\nhost: t\r\n\r\n" % events_path(author).encode())
+            deaf[1].write(b"GET %b HTTP/1.1\r\nhost: localhost\r\n\r\n" % events_path(author).encode())
             await eventually(lambda: has_readers(edge, 101), within_s=20)
             await author.say(*WORDS[:200])
             began = asyncio.get_running_loop().time()
@@ -492,7 +492,7 @@ async def test_a_reader_that_never_reads_costs_little_and_is_cut(
 
 async def never_read(edge: EdgeProcess, author: Author, wire: str) -> tuple[asyncio.StreamReader, Any]:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1)
-    writer.write(f"GET {events_path(author)} HTTP/1.1\r\nhost: t\r\naccept: {wire}\r\n\r\n".encode())
+    writer.write(f"GET {events_path(author)} HTTP/1.1\r\nhost: localhost\r\naccept: {wire}\r\n\r\n".encode())
     return reader, writer
 
 

@@ -28,7 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 READER = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as connection:
-    connection.sendall(f"GET {sys.argv[3]} HTTP/1.1\\r\\nhost: t\\r\\naccept: text/event-stream\\r\\n\\r\\n".encode())
+    head = f"GET {sys.argv[3]} HTTP/1.1\\r\\nhost: localhost\\r\\naccept: text/event-stream\\r\\n\\r\\n"
+    connection.sendall(head.encode())
     while data := connection.recv(65536):
         if b"first" in data:
             print("served", flush=True)
@@ -82,7 +83,8 @@ async def test_row_19_half_open_client(
     """A peer that is gone without FIN or RST is noticed by what it does not acknowledge, heartbeats included."""
     stream_id = await begin(log, tenant="public")
     tail = await write(log, stream_id, "first")
-    with edge_of(broker, config, edge_host=namespace.host, send_timeout_s=SEND_TIMEOUT_S, edge_heartbeat_s=1) as edge:
+    reachable = {"edge_host": namespace.host, "allow_anonymous": True}
+    with edge_of(broker, config, **reachable, send_timeout_s=SEND_TIMEOUT_S, edge_heartbeat_s=1) as edge:
         path = f"/v1/streams/{stream_id}/events"
         readers = [
             namespace.popen(
@@ -166,8 +168,8 @@ async def test_row_20_slow_heads_and_bodies(log: RedisStore, broker: Stack, conf
 
     So are bodies whose request was answered before they came: their rest is given as long as a head.
     """
-    head = b"GET /v1/stats HTTP/1.1\r\nhost: t\r\nx-slow: "
-    post = b"POST /v1/nothing HTTP/1.1\r\nhost: t\r\ncontent-length: 1000\r\n\r\n"
+    head = b"GET /v1/stats HTTP/1.1\r\nhost: localhost\r\nx-slow: "
+    post = b"POST /v1/nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n"
     with edge_of(broker, config) as edge:
         async with lags_of(edge, log) as lags:
             before = await lags(100)

@@ -183,7 +183,7 @@ async def test_what_is_no_http_is_told_so_in_the_usual_shape(broker: Stack) -> N
 async def test_a_head_that_is_too_large_is_told_so_however_it_comes(broker: Stack, parts: list[int]) -> None:
     """In one read or in many, with its end or without; and the answer outlives what we had not read yet."""
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.ports[0])
-    writer.write(b"GET /livez HTTP/1.1\r\nhost: t\r\nx-large: ")
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-large: ")
     for size in parts:
         writer.write(b"x" * size)
         await asyncio.sleep(0.05)

@@ -112,7 +112,7 @@ def deaf(edge: EdgeProcess, stream_id: str) -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", edge.port))
-    connection.sendall(f"GET /v1/streams/{stream_id} HTTP/1.1\r\nhost: t\r\n\r\n".encode())
+    connection.sendall(f"GET /v1/streams/{stream_id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
     return connection
 
 

@@ -237,7 +237,7 @@ def deaf(edge: EdgeProcess, stream_id: str, wire: str, cursor: str) -> socket.so
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", edge.port))
     resume = f"last-event-id: {cursor}\r\n" if cursor else ""
-    head = f"GET /v1/streams/{stream_id}/events HTTP/1.1\r\nhost: t\r\naccept: {wire}\r\n{resume}\r\n"
+    head = f"GET /v1/streams/{stream_id}/events HTTP/1.1\r\nhost: localhost\r\naccept: {wire}\r\n{resume}\r\n"
     connection.sendall(head.encode())
     return connection
 

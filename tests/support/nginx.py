@@ -39,8 +39,9 @@ class NginxMissing(Exception):
 class NginxServer:
     """One nginx in front of some edges. `with` and `async with` start it and, at the end, stop it and clear up."""
 
-    def __init__(self, upstreams: Sequence[str]) -> None:
+    def __init__(self, upstreams: Sequence[str], *, trusted: str | None = None) -> None:
         self.port = 0
+        self._trusted = trusted
         self._binary = nginx_binary()
         self._upstreams = list(upstreams)
         self._directory = tempfile.TemporaryDirectory(prefix="tailrace-nginx-")
@@ -53,6 +54,11 @@ class NginxServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether it listens on `[::1]`, too."""
+        return _has_ipv6()
 
     @property
     def directory(self) -> Path:
@@ -130,7 +136,7 @@ class NginxServer:
     def _write_configuration(self, port: int) -> None:
         includes = self.directory / "nginx"
         includes.mkdir(exist_ok=True)
-        (includes / "listen.conf").write_text(_listen(port))
+        (includes / "listen.conf").write_text(_listen(port, trusted=self._trusted))
         (includes / "upstream.conf").write_text(_upstream(self._upstreams))
         main = self.directory / "nginx.conf"
         if not main.exists():
@@ -163,12 +169,12 @@ class NginxServer:
         return True
 
 
-def running_nginx(upstreams: Sequence[str]) -> NginxServer:
+def running_nginx(upstreams: Sequence[str], *, trusted: str | None = None) -> NginxServer:
     """An nginx to be entered with `with` or `async with`, before edges named as `"127.0.0.1:8000"`.
 
-    Raises `NginxMissing` if the machine has none.
+    A `trusted` proxy may say whom it speaks for. Raises `NginxMissing` if the machine has none.
     """
-    return NginxServer(upstreams)
+    return NginxServer(upstreams, trusted=trusted)
 
 
 def nginx_binary() -> Path:
@@ -180,12 +186,30 @@ def nginx_binary() -> Path:
     return Path(found)
 
 
-def _listen(port: int) -> str:
-    original = (DEPLOY / "nginx/listen.conf").read_text()
-    text, found = re.subn(r"^listen 8080 ", f"listen 127.0.0.1:{port} ", original, flags=re.MULTILINE)
+def _listen(port: int, *, trusted: str | None) -> str:
+    text = (DEPLOY / "nginx/listen.conf").read_text()
+    here = [("8080", f"listen 127.0.0.1:{port} "), (r"\[::\]:8080", f"listen [::1]:{port} " if _has_ipv6() else "# ")]
+    for address, line in here:
+        text, found = re.subn(rf"^listen {address} ", line, text, flags=re.MULTILINE)
+        if found != 1:
+            raise RuntimeError(f"deploy/nginx/listen.conf: expected exactly one `listen {address} …`")
+    if re.search(r"^set_real_ip_from", text, flags=re.MULTILINE):
+        raise RuntimeError("deploy/nginx/listen.conf: a proxy is trusted by default")
+    if trusted is None:
+        return text
+    text, found = re.subn(r"^# set_real_ip_from .*;$", f"set_real_ip_from {trusted};", text, flags=re.MULTILINE)
     if found != 1:
-        raise RuntimeError("deploy/nginx/listen.conf: expected exactly one `listen 8080 …`")
+        raise RuntimeError("deploy/nginx/listen.conf: expected one `# set_real_ip_from …;` to take the sign away from")
     return text
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _upstream(upstreams: Sequence[str]) -> str:

@@ -182,7 +182,7 @@ def request(
     version: str = "1.1",
 ) -> bytes:
     """A request as bytes. `body` is sent as it is if it is bytes, as JSON otherwise."""
-    fields = {"host": "test"} | dict(headers or {})
+    fields = {"host": "localhost"} | dict(headers or {})
     raw = b""
     if body is not None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -1,4 +1,6 @@
-"""A way to the events past the layers that other requests need and thousands of readers can do without.
+"""What stands in front of the application: the rule of origins, and a way to the events past all layers.
+
+Thousands of readers can do without the layers that other requests need.
 
 The route in `routes.py` documents the call, and what it does is done here too; only FastAPI's validation, its exit
 stacks and everybody's middlewares are left out. Measured with 2,700 idle readers: 30.3 KB resident and 1.13 ms of
@@ -15,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.edge.access.caller import caller_of
+from services.edge.access.origin import OriginRule
 from services.edge.api.problems import answer, unexpected
 from services.edge.api.routes import open_events
 from shared.errors import TailraceError
@@ -27,12 +30,18 @@ _PATH: Final = re.compile(r"/v1/streams/([^/]+)/events")
 
 
 class EventsFastPath:
-    """The application, with `GET /v1/streams/{id}/events` answered in front of it."""
+    """The application, with `GET /v1/streams/{id}/events` answered in front of it; neither is for everybody."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
+        self._rule = OriginRule.of(app.state.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._rule.refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            refused = await answer(Request(scope), refusal)
+            await refused(scope, receive, send)
+            return
         found = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
         if found is None:
             await self._app(scope, receive, send)

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from services.edge.api.json_answer import JSON_HEADERS, json_answer
 from services.edge.api.problems import problem
-from shared.log.events import json_line
 
 __all__ = ("router",)
 
@@ -19,7 +19,7 @@ router = APIRouter()
 @router.get("/livez", response_class=Response)
 async def livez() -> Response:
     """The process answers. Never touches Redis: a broken Redis is no reason to restart an edge."""
-    return Response(json_line({"alive": True}), media_type="application/json")
+    return json_answer({"alive": True})
 
 
 @router.head("/readyz", include_in_schema=False)
@@ -37,7 +37,7 @@ async def readyz(request: Request, verbose: str | None = None) -> Response:
     if verbose is not None:
         workers = await state.streams.workforce.state()
         said["workers"] = workers and {**workers, "seen": [_nameless(each) for each in workers["seen"]]}
-    return Response(json_line(said), media_type="application/json")
+    return json_answer(said)
 
 
 def _nameless(worker: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -49,4 +49,4 @@ def _nameless(worker: Mapping[str, Any]) -> Mapping[str, Any]:
 async def metrics(request: Request) -> Response:
     """Prometheus text format."""
     await request.app.state.streams.workforce.state()  # sets the gauge of workers, and never raises
-    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(request.app.state.registry), headers=JSON_HEADERS, media_type=CONTENT_TYPE_LATEST)

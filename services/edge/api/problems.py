@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from services.edge.api.json_answer import json_answer
 from shared.errors import InvalidBody, StreamExpired, TailraceError
-from shared.log.events import json_line
 
 __all__ = ("answer", "explain", "install", "problem", "unexpected")
 
@@ -32,7 +32,7 @@ def problem(
     status: int, code: str, message: str, *, retryable: bool = False, headers: dict[str, str] | None = None, **more: Any
 ) -> Response:
     body = {"error": {"code": code, "message": message, "retryable": retryable, **more}}
-    return Response(json_line(body), status, headers, media_type="application/json")
+    return json_answer(body, status, headers)
 
 
 def explain(error: ValidationError | RequestValidationError) -> str:

@@ -18,6 +18,7 @@ from services.edge.api.asked import (
 )
 from services.edge.api.body import read_json
 from services.edge.api.event_stream import EventStream
+from services.edge.api.json_answer import json_answer
 from services.edge.api.problems import explain
 from services.edge.api.schemas import (
     Cancel,
@@ -37,7 +38,6 @@ from services.edge.streams import Streams, WantedStream
 from services.edge.wires.registry import WIRES, Wires
 from services.edge.wires.sse import SSE
 from shared.errors import InvalidBody, InvalidRequest, TailraceError
-from shared.log.events import json_line
 from shared.settings.settings import Settings
 from shared.store.replies import Cancelling, Ended, Gone, Stale
 from shared.telemetry.metrics import Metrics
@@ -57,7 +57,9 @@ _EVENTS: Final = {
 _MAX_KEY_CHARS: Final = 255
 _NOT_FOR_THE_PROVIDER: Final = {"metadata", "on_interruption"}
 
-router = APIRouter(prefix="/v1", responses={422: _ERROR})
+_FROM_WHERE: Final = {**_ERROR, "description": "Not by this Host, or not from a page of this Origin."}
+
+router = APIRouter(prefix="/v1", responses={403: _FROM_WHERE, 422: _ERROR})
 
 
 @router.post(
@@ -101,7 +103,7 @@ async def create_stream(
         asked = EventsAsked(None, wire, is_named=True)
         return await _events(request, caller, created.id, asked, headers={"location": location})
     answer = Created(id=created.id, status=created.status, events_url=f"{location}/events")
-    return _json(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
+    return json_answer(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
 
 
 @router.get(
@@ -162,7 +164,7 @@ async def cancel_stream(request: Request, caller: CallerOf, stream_id: str) -> R
             answer = CancelAnswer(id=stream_id, status="gone", ignored=True)
         case _:
             answer = CancelAnswer(id=stream_id, status=reply.status, ignored=True)
-    return _json(answer.model_dump(), 202)
+    return json_answer(answer.model_dump(), 202)
 
 
 @router.delete("/streams/{stream_id}", status_code=204, response_class=Response, responses=_LOOK_UP)
@@ -184,13 +186,13 @@ async def list_streams(
 ) -> Response:
     """The caller's streams, newest first, without their content. Pages are stable: no stream that stays is missed."""
     page = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
-    return _json({"streams": [{**described(meta), "content": None} for meta in page.streams], "next": page.next})
+    return json_answer({"streams": [{**described(meta), "content": None} for meta in page.streams], "next": page.next})
 
 
 @router.get("/stats", response_model=dict[str, Any], responses={503: _LOOK_UP[503]})
 async def statistics(request: Request, caller: CallerOf) -> Response:
     """Counts and bytes over all streams, and of this edge."""
-    return _json(await _streams(request).statistics(caller))
+    return json_answer(await _streams(request).statistics(caller))
 
 
 @router.get("/providers", response_model=ProviderList)
@@ -206,7 +208,7 @@ async def providers(request: Request, caller: CallerOf) -> Response:
         }
         for provider in settings.providers
     ]
-    return _json({"providers": found})
+    return json_answer({"providers": found})
 
 
 async def _events(
@@ -255,10 +257,6 @@ def _idempotency_key(text: str | None) -> str | None:
     if not 1 <= len(text) <= _MAX_KEY_CHARS or not (text.isascii() and text.isprintable()):
         raise InvalidRequest(f"Idempotency-Key must be 1 to {_MAX_KEY_CHARS} printable ASCII characters.")
     return text
-
-
-def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json_line(content), status, headers, media_type="application/json")
 
 
 def _streams(request: Request) -> Streams:

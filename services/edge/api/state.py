@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.access.admission import come_again
 from services.edge.access.byte_limiter import ByteLimiter
+from services.edge.api.json_answer import JSON_HEADERS, JSON_TYPE
 from services.edge.carriers.carrier import Carrier, Disconnected
 from services.edge.carriers.selection import carrier_for
 from shared.errors import UnknownStream
@@ -25,7 +26,9 @@ from shared.store.store import StreamReads
 
 __all__ = ("StateResponse", "StateResponses", "described")
 
-_MEDIA_TYPE: Final = "application/json"
+_HEADERS: Final = [
+    (name.lower().encode(), value.encode()) for name, value in {"Content-Type": JSON_TYPE, **JSON_HEADERS}.items()
+]
 # Up to here a message goes out as any other body does, and waits for nobody.
 _SMALL_BYTES: Final = 32 * 1024
 _PIECE_BYTES: Final = 16 * 1024
@@ -76,7 +79,7 @@ class StateResponse(Response):
         """Raises `MemoryPressure`, `UnknownStream` or `StoreError` before anything is sent."""
         if self._size_bytes <= _SMALL_BYTES:
             body = b"".join(_json(await self._whole()))
-            await Response(body, media_type=_MEDIA_TYPE)(scope, receive, send)
+            await Response(body, headers=JSON_HEADERS, media_type=JSON_TYPE)(scope, receive, send)
             return
         async with self._limiter.taken(self._size_bytes):
             pieces = _pieces(_json(await self._whole()))
@@ -116,7 +119,7 @@ class StateResponses:
 
 
 async def _send(pieces: Iterable[bytes], carrier: Carrier) -> None:
-    await carrier.start([(b"content-type", _MEDIA_TYPE.encode())])
+    await carrier.start(_HEADERS)
     for number, piece in enumerate(pieces, 1):
         await carrier.send(piece)
         if number % _PIECES_AT_ONCE == 0:

@@ -1,20 +1,23 @@
 """uvicorn's HTTP protocol, and what it lacks.
 
 The ASGI scope names the connection, so that a stream can write to it. And a request has to come in time and in a
-bounded size: uvicorn by itself waits for ever for the end of a head, and keeps all of it.
+bounded size: uvicorn by itself waits for ever for the end of a head, and keeps all of it. What waits behind a response
+is bounded as well.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from starlette.types import Send
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from services.edge.carriers.room import Room
+from services.edge.carriers.unchunked import unchunked
 from shared.log.events import json_line
 
 __all__ = ("CONNECTION_EXTENSION", "DirectSocket", "Headers", "StreamProtocol")
@@ -24,9 +27,23 @@ CONNECTION_EXTENSION: Final = "tailrace.connection"
 _HEAD_S: Final = 10.0
 _HEAD_BYTES: Final = 128 * 1024
 _AROUND_BYTES: Final = len(":\r\n")  # the least that a header has beside its name and value
+# The five bytes of a header `a:b` are 130 in memory, for as long as the response lasts. Browsers and proxies send 30.
+_HEAD_LINES: Final = 100
+# Of requests that wait behind the response under way. 360 KB of small ones cost a connection 16 MB.
+_WAITING_MOST: Final = 8
+_WAITING_BYTES: Final = 64 * 1024
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n\r\n"
 _CHUNKED_AND_CLOSE: Final = b"connection: close\r\n" + _CHUNKED
+_REFUSAL: Final = "\r\n".join(
+    (
+        "content-type: application/json",
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "connection: close",
+        "",
+    )
+)
 
 Headers = list[tuple[bytes, bytes]]
 # Its `send` takes what there is room for, answers how much that was, and raises `OSError`.
@@ -37,10 +54,21 @@ class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application and tells one watcher when writing stalls or the peer is gone."""
 
     # With ours among uvicorn's 28, Python would give each connection a dictionary of its own: 1.3 KB more.
-    __slots__ = ("_head_bytes", "_head_timer", "_is_refused", "_lost", "_on_stall", "_responding", "_socket", "is_lost")
+    __slots__ = (
+        "_head_bytes",
+        "_head_timer",
+        "_is_refused",
+        "_lost",
+        "_on_stall",
+        "_responding",
+        "_room",
+        "_socket",
+        "is_lost",
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, room: Room | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._room = room
         self._on_stall: Callable[[], None] | None = None
         self._lost: asyncio.Future[None] | None = None
         self._responding: RequestResponseCycle | None = None
@@ -101,6 +129,10 @@ class StreamProtocol(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self.scheme = "http"
+        if self._room is not None and not self._room.has(transport.get_extra_info("socket").fileno()):
+            self._is_refused = True
+            transport.abort()
+            return
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -121,22 +153,30 @@ class StreamProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A trailer, which comes when the head is over, is nothing that anybody here asks for."""
-        if self._head_timer is not None:
-            super().on_header(name, value)
+        if self._head_timer is None:
+            return
+        if len(self.headers) >= _HEAD_LINES:
+            self._end_parsing(self._refuse_head)
+        super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        """What is no body, as a trailer, is bounded like a head: the parser would keep it, and read it without end."""
+        """What is no body, as a trailer, is bounded like a head: the parser would keep it, and read it without end.
+
+        Who has begun to answer reads no further, so what still comes is not kept for it.
+        """
         if self._head_timer is None:
             self._head_bytes = 0
-        super().on_body(body)
+        if not self.cycle.response_started:
+            super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """One read may bring the end of a head that is too large, so the head itself is measured as well."""
-        if len(self.url) + sum(len(name) + len(value) + _AROUND_BYTES for name, value in self.headers) > _HEAD_BYTES:
-            self._refuse_head()
-            raise ValueError("head too large")  # ends the parsing of what was read
+        if len(self.url) + _size_of(self.headers) > _HEAD_BYTES:
+            self._end_parsing(self._refuse_head)
         self._forget_head()
         super().on_headers_complete()
+        if self.pipeline and self._too_much_waits():
+            self._end_parsing(self._refuse_to_wait)
 
     def on_message_complete(self) -> None:
         self._forget_head()
@@ -151,8 +191,22 @@ class StreamProtocol(HttpToolsProtocol):
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, in the shape of every other error."""
+        """What is no HTTP, in the shape of every other error. Found in a body, it is the answer to that request."""
+        if not self._is_refused and self._is_in_the_body_of_what_is_unanswered():
+            _end(self.cycle)
         self._refuse(400, "This is not an HTTP request.")
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes always
+        """Whether the connection stays: for answers that are due to a peer that has said all it wanted to.
+
+        One that ends its half while it is being answered is taken for one that leaves, as browsers do.
+        """
+        answering = self._responding
+        if answering is None or answering.response_started or self.cycle.more_body or self._is_refused:
+            return False
+        self._forget_head()  # of a further request that will not come
+        self.cycle.keep_alive = False
+        return True
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -164,6 +218,10 @@ class StreamProtocol(HttpToolsProtocol):
         if self._socket is not None:
             self._socket.detach()  # the transport closes it, after this
         self._forget_head()
+        for cycle in (self._responding, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                _end(cycle)  # uvicorn tells only the last that came
+        self.pipeline.clear()
         super().connection_lost(exc)
         if self._on_stall is not None:
             self._on_stall()
@@ -172,7 +230,7 @@ class StreamProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._responding = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, unchunked(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(_HEAD_S, self._head_is_late)
@@ -186,6 +244,23 @@ class StreamProtocol(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         self._head_timer = None
         self.transport.abort()
+
+    def _too_much_waits(self) -> bool:
+        if len(self.pipeline) > _WAITING_MOST:
+            return True
+        return sum(_head_size(cycle.scope) for cycle, _ in self.pipeline) > _WAITING_BYTES
+
+    def _is_in_the_body_of_what_is_unanswered(self) -> bool:
+        cycle = self._responding
+        return cycle is not None and cycle is self.cycle and cycle.more_body and not cycle.response_started
+
+    def _end_parsing(self, refuse: Callable[[], None]) -> NoReturn:
+        """Refuse, and have the parser drop the rest of what was read."""
+        refuse()
+        raise ValueError("refused")
+
+    def _refuse_to_wait(self) -> None:
+        self._refuse(400, "Too many requests wait on this connection.")
 
     def _refuse_head(self) -> None:
         self._refuse(431, "The head of the request is too large.")
@@ -207,10 +282,24 @@ class StreamProtocol(HttpToolsProtocol):
         if is_free:
             code = "invalid_request"
             body = json_line({"error": {"code": code, "message": message, "retryable": False}})
-            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_REFUSAL}content-length: {len(body)}\r\n\r\n"
+            self.transport.write(head.encode() + body)
         if is_free and self.transport.can_write_eof():
             self.transport.write_eof()
             self._await_head()
         else:
             self.transport.close()
+
+
+def _end(cycle: RequestResponseCycle) -> None:
+    """Tell the application that nobody is there any more, and have nothing of its answer sent."""
+    cycle.disconnected, cycle.more_body, cycle.response_complete = True, False, True
+    cycle.message_event.set()
+
+
+def _head_size(scope: HTTPScope) -> int:
+    return len(scope["raw_path"]) + len(scope["query_string"]) + _size_of(scope["headers"])
+
+
+def _size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + _AROUND_BYTES for name, value in headers)

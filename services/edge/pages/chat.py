@@ -9,13 +9,13 @@ from starlette.types import Scope
 
 from services.web.files import index_file, static_dir
 
-__all__ = ("install",)
+__all__ = ("PAGE_HEADERS", "install")
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -28,7 +28,7 @@ _router = APIRouter(include_in_schema=False)
 @_router.head("/")
 @_router.get("/")
 async def chat() -> Response:
-    return FileResponse(index_file(), headers=_HEADERS)
+    return FileResponse(index_file(), headers=PAGE_HEADERS)
 
 
 class _Files(StaticFiles):
@@ -36,7 +36,7 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        response.headers.update(_HEADERS)
+        response.headers.update(PAGE_HEADERS)
         return response
 
 
