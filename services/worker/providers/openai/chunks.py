@@ -7,6 +7,7 @@ else takes the long way, which alone decides what is right.
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -205,7 +206,7 @@ class ChunkReader:
 
     def _take(self, chunk: object, events: list[Event], *, is_raw: bool = False) -> None:
         if not isinstance(chunk, dict) or _is_telling(chunk):
-            self._take_beside(chunk)
+            self._take_beside(chunk, events)
         if not isinstance(chunk, dict):
             raise ProviderMalformed
         for choice in field_of(chunk, "choices", list) or ():
@@ -215,15 +216,24 @@ class ChunkReader:
                 events += self._deltas.annotate(citations(chunk[name]))
         self._is_holding = self._deltas.is_holding
 
-    def _take_beside(self, chunk: object) -> None:
+    def _take_beside(self, chunk: object, events: list[Event]) -> None:
         """What is not in the choices of a chunk. Raises the error that it is."""
         if isinstance(chunk, dict):
             self._take_usage(chunk)
         error = error_in(chunk)
         if error is not None:
+            with suppress(ProviderMalformed):  # the error is what matters
+                self._take_last_words(chunk, events)
             raise self._broken_off(error_of_object(error))
         if isinstance(chunk, dict) and chunk.get("choices") is None and self.usage is None:
             self._deltas.count_unknown("chunk")
+
+    def _take_last_words(self, chunk: object, events: list[Event]) -> None:
+        """What is said beside an error."""
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and not choice.get("index"):
+                events += self._deltas.take(field_of(choice, "delta", dict) or {})
 
     def _take_choice(self, choice: object, events: list[Event], *, is_raw: bool) -> None:
         if not isinstance(choice, dict):

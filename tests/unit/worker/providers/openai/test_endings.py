@@ -69,6 +69,14 @@ def test_an_error_may_come_without_the_word_data() -> None:
         assert answer_of(TEXT, error.rstrip()).end is ProviderRateLimited
 
 
+def test_what_is_said_beside_an_error_is_not_lost() -> None:
+    choice = {"index": 0, "delta": {"content": "b"}, "finish_reason": "error"}
+    answer = answer_of(TEXT, frame({"error": {"code": 429}, "choices": [choice]}), DONE)
+    assert (answer.texts, answer.end) == ([("text", "ab")], ProviderRateLimited)
+    odd = {"index": 0, "delta": {"content": 5}}
+    assert answer_of(TEXT, frame({"error": {"code": 429}, "choices": [odd]}), DONE).end is ProviderRateLimited
+
+
 def test_an_error_event_need_not_be_json() -> None:
     assert answer_of(TEXT, b"event: error\ndata: overloaded\n\n", DONE).end is ProviderFailed
 
