@@ -34,6 +34,9 @@ class Queue:
         await self._answer()
         return [WorkerSeen("a", "1", 2, 10), WorkerSeen("b", "1", 1, 10, draining=True)]
 
+    async def watch(self) -> None:
+        """Nobody has to."""
+
     async def aclose(self) -> None:
         return None
 
