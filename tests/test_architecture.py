@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "services.edge": BASE | {"shared", "services.web", "fastapi", "httptools", "starlette", "uvicorn", "uvloop"},
     "services.worker": BASE | {"shared", "arq", "aiohttp", "uvloop"},
     "services.web": set(),
-    "services.client": {"aiohttp", "orjson", "services.console"},
+    "services.client": {"aiohttp", "orjson", "tailrace"},
 }
 # They put everything together, therefore they may know everything, and nothing else may know them.
 COMPOSITION_ROOTS = ("services.cli", "services.bench", "services.local", "services.console")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.cli.printer import Printer, open_printer
-from services.client.stream_reader import Ending, StreamEvent, StreamReader
 from services.console.exit_code import ExitCode
 from services.console.failure import Failure
 from services.console.invocation import command_line, edge_options
 from services.console.terminal import Output
 from services.console.waiting import WaitingLine, accompanied
-from shared.errors import TailraceError
+from tailrace.errors import ClientError
+from tailrace.stream_reader import Ending, StreamEvent, StreamReader
 
 __all__ = ("Question", "ask", "read_prompt", "tail")
 
@@ -115,7 +115,7 @@ async def _stopped(reader: StreamReader, stream_id: str, follow: str) -> str:
     try:
         async with asyncio.timeout(_CANCEL_S):
             await reader.cancel(stream_id)
-    except (TailraceError, TimeoutError):
+    except (ClientError, TimeoutError):
         return f"could not cancel it; it goes on: {follow}"
     return f"cancelled; the partial answer is kept: {follow}"
 

@@ -6,10 +6,10 @@ from typing import Annotated, Final
 import typer
 
 from services.bench.command import bench
-from services.client.edges import is_edge_url
 from services.console.exit_code import ExitCode
 from services.console.invocation import DEFAULT_EDGE_URL, URL_VARIABLE
 from services.console.terminal import Output
+from tailrace.edges import is_edge_url
 
 __all__ = ("app", "main")
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from services.client.stream_reader import StreamEvent
 from services.console.terminal import Output, error_console, output_console, printable, write_json
 from services.console.waiting import WaitingLine
+from tailrace.stream_reader import StreamEvent
 
 if TYPE_CHECKING:
     from rich.console import Console

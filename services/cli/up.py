@@ -10,7 +10,6 @@ from typing import Final
 
 from services.cli.announcement import Offer, announce
 from services.cli.checks.providers import ProviderAnswer, ask_providers, is_name
-from services.client.stream_reader import Ending, StreamReader
 from services.console.exit_code import ExitCode
 from services.console.failure import Failure
 from services.console.terminal import error_console
@@ -22,6 +21,7 @@ from services.local.stack import Options, Stack, check_ports, choose_redis, plan
 from services.local.supervisor import Supervisor
 from shared.settings.providers import ProviderSettings
 from shared.settings.settings import Settings
+from tailrace.stream_reader import Ending, StreamReader
 
 __all__ = ("up",)
 

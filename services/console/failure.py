@@ -3,8 +3,9 @@
 from typing import Final
 
 from shared.errors import TailraceError
+from tailrace.errors import ClientError, Refused
 
-__all__ = ("Failure", "hint_for", "hint_of")
+__all__ = ("Failure", "failure_of", "hint_for", "hint_of")
 
 _HINTS: Final = {
     "invalid_configuration": "`tailrace doctor` names its line; settings are TAILRACE_* variables or in tailrace.toml",
@@ -27,6 +28,12 @@ class Failure(TailraceError):
     def __init__(self, message: str | None = None, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def failure_of(error: ClientError) -> Failure:
+    """Return the failure of a command whose client could not do its work; an edge's refusal brings its own advice."""
+    hint = hint_of(error.code) if isinstance(error, Refused) else error.hint
+    return Failure(error.message, hint=hint)
 
 
 def hint_for(error: TailraceError) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.console.exit_code import ExitCode
-from services.console.failure import hint_for
+from services.console.failure import failure_of, hint_for
 from services.console.terminal import error_console
 from shared.errors import TailraceError
+from tailrace.errors import ClientError
 
 __all__ = ("perform", "report", "run_to_exit_code")
 
@@ -28,6 +29,9 @@ def run_to_exit_code(command: Callable[[], ExitCode], *, interrupted: ExitCode =
         return command()
     except KeyboardInterrupt:
         return interrupted
+    except ClientError as error:
+        report(failure_of(error))
+        return ExitCode.FAILED
     except TailraceError as error:
         report(error)
         return ExitCode.FAILED

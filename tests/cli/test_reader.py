@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.client.edges import Patience
-from services.client.stream_reader import Refused, StreamEvent, StreamReader
-from services.console.failure import Failure
+from tailrace.edges import Patience
+from tailrace.errors import ClientError, Refused
+from tailrace.stream_reader import StreamEvent, StreamReader
 from tests.cli.fake_edge import ID, NONCE, Fault, error, fake_edge, story
 from tests.support.waiting import eventually
 
@@ -72,7 +72,7 @@ async def test_a_no_is_final(status: int, code: str) -> None:
     async with fake_edge([], refusals=[error(status, code, "No.")]) as edge, StreamReader.open([edge.url]) as reader:
         with pytest.raises(Refused, match="No\\.") as refused:
             await reader.follow(ID, lambda _: None)
-    assert (refused.value.answer_status, refused.value.said_code) == (status, code)
+    assert (refused.value.status, refused.value.code) == (status, code)
 
 
 async def test_at_the_end_nothing_follows() -> None:
@@ -86,7 +86,7 @@ async def test_nobody_there_is_said_soon() -> None:
         nobody.bind(("127.0.0.1", 0))
         async with StreamReader.open([f"http://127.0.0.1:{nobody.getsockname()[1]}"]) as reader:
             reader.patience = Patience(tries=1)
-            with pytest.raises(Failure, match="cannot connect"):
+            with pytest.raises(ClientError, match="cannot connect"):
                 await reader.create({})
 
 
@@ -120,14 +120,14 @@ async def test_cancelled_it_lets_go_of_the_edge() -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", ""])
 async def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(Failure, match="not the address"):
+    with pytest.raises(ClientError, match="not the address"):
         async with StreamReader.open([url]):
             pass
 
 
 async def test_a_server_that_is_no_edge_is_noticed() -> None:
     async with fake_edge([]) as edge, StreamReader.open([f"{edge.url}/readyz?"]) as reader:
-        with pytest.raises(Failure, match="does not send events"):
+        with pytest.raises(ClientError, match="does not send events"):
             await reader.follow(ID, lambda _: None)
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.client.sse import MAX_LINE_BYTES, Frame, SseDecoder
-from services.console.failure import Failure
+from tailrace.errors import ClientError
+from tailrace.sse import MAX_LINE_BYTES, Frame, SseDecoder
 
 __all__ = ()
 
@@ -59,11 +59,11 @@ def test_an_event_without_its_blank_line_is_not_dispatched() -> None:
 def test_a_line_without_end_is_refused() -> None:
     decoder = SseDecoder()
     decoder.feed(b"x" * MAX_LINE_BYTES)
-    with pytest.raises(Failure, match="without an end"):
+    with pytest.raises(ClientError, match="without an end"):
         decoder.feed(b"x")
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"delta":"x"}', b'{"type":1}', b'"text"'])
 def test_what_is_no_event_is_refused(data: bytes) -> None:
-    with pytest.raises(Failure):
+    with pytest.raises(ClientError):
         Frame(None, data).fields()

@@ -40,9 +40,6 @@ class Queue:
     async def aclose(self) -> None:
         return None
 
-    async def watch(self) -> None:
-        """Nothing has to be looked after."""
-
     async def _answer(self) -> None:
         if self.hangs:
             await asyncio.get_running_loop().create_future()

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from services.console.failure import Failure
+from tailrace.errors import ClientError
 
 __all__ = ("MAX_LINE_BYTES", "Frame", "SseDecoder")
 
@@ -22,13 +22,15 @@ class Frame:
     data: bytes
 
     def fields(self) -> dict[str, Any]:
-        """The JSON object in the data. Raises `Failure` if it is none."""
+        """The JSON object in the data. Raises `ClientError` if it is none."""
         try:
             fields = orjson.loads(self.data)
         except orjson.JSONDecodeError as error:
-            raise Failure("the server sent an event that is not JSON", hint="is --url an edge of Tailrace?") from error
+            raise ClientError(
+                "the server sent an event that is not JSON", hint="is it the address of a Tailrace edge?"
+            ) from error
         if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
-            raise Failure("the server sent an event without a type", hint="is --url an edge of Tailrace?")
+            raise ClientError("the server sent an event without a type", hint="is it the address of a Tailrace edge?")
         return fields
 
 
@@ -68,7 +70,7 @@ class SseDecoder:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > MAX_LINE_BYTES:
-            raise Failure("the server sent a line without an end", hint="is --url an edge of Tailrace?")
+            raise ClientError("the server sent a line without an end", hint="is it the address of a Tailrace edge?")
         if self._at_start and lines:
             self._at_start = False
             lines[0] = lines[0].removeprefix(_BOM)

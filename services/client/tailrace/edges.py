@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from services.console.failure import Failure
+from tailrace.errors import ClientError
 
 __all__ = ("Edges", "Patience", "is_edge_url")
 
@@ -36,7 +36,9 @@ class Edges:
     def parse(cls, urls: Sequence[str]) -> Self:
         for url in urls:
             if not is_edge_url(url):
-                raise Failure(f"not the address of an edge: {url!r}", hint="for example --url http://127.0.0.1:8000")
+                raise ClientError(
+                    f"not the address of an edge: {url!r}", hint="for example --url http://127.0.0.1:8000"
+                )
         return cls([url.rstrip("/") for url in urls])
 
     @property

@@ -14,11 +14,11 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from services.client.edges import Edges, Patience
-from services.client.sse import SseDecoder
-from services.console.failure import Failure, hint_of
+from tailrace.edges import Edges, Patience
+from tailrace.errors import ClientError, Refused
+from tailrace.sse import SseDecoder
 
-__all__ = ("Ending", "EventSink", "Refused", "StreamEvent", "StreamReader")
+__all__ = ("Ending", "EventSink", "StreamEvent", "StreamReader")
 
 TERMINAL_TYPES: Final = frozenset({"done", "error", "cancelled"})
 # An edge sends at least a comment every 10 s (TAILRACE_EDGE_HEARTBEAT_S); two and a half missing are a dead line.
@@ -27,7 +27,7 @@ CONNECT_S: Final = 5.0
 _STATS_S: Final = 2.0
 _LONGEST_RETRY_AFTER_S: Final = 30.0
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
-_NOT_TAILRACE: Final = "is --url an edge of Tailrace?"
+_NOT_TAILRACE: Final = "is it the address of a Tailrace edge?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,6 @@ class Ending:
 
 EventSink = Callable[[StreamEvent], None]
 Notice = Callable[[str], None]
-
-
-class Refused(Failure):
-    """An edge said no, and asking again cannot help. The hint comes from the edge's error code."""
-
-    def __init__(self, message: str, *, status: int, said_code: str) -> None:
-        super().__init__(message, hint=hint_of(said_code))
-        self.answer_status = status
-        self.said_code = said_code
 
 
 class _Lost(Exception):
@@ -105,7 +96,7 @@ class StreamReader:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, urls: Sequence[str], *, notice: Notice = _nobody_listens) -> AsyncIterator["StreamReader"]:
-        """A reader with its own connections, closed at the end. Raises `Failure` for what is no address."""
+        """A reader with its own connections, closed at the end. Raises `ClientError` for what is no address."""
         edges = Edges.parse(urls)
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=SILENCE_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -141,7 +132,7 @@ class StreamReader:
     async def follow(self, stream_id: str, sink: EventSink, *, after: str | None = None) -> Ending:
         """Hand every event after a cursor to `sink`, once and in order, until the stream is over.
 
-        Raises `Refused` when an edge says no (unknown, expired), `Failure` when no edge answers for too long.
+        Raises `Refused` when an edge says no (unknown, expired), `ClientError` when no edge answers for too long.
         """
         progress = _Progress(sink, after)
         while True:
@@ -162,7 +153,7 @@ class StreamReader:
             if response.status == 204:
                 return Ending(None)
             if response.content_type != "text/event-stream":
-                raise Failure(f"{self.edges.current} does not send events", hint=_NOT_TAILRACE)
+                raise ClientError(f"{self.edges.current} does not send events", hint=_NOT_TAILRACE)
             return await self._read(response.content, progress)
 
     async def _read(self, content: aiohttp.StreamReader, progress: _Progress) -> Ending:
@@ -195,7 +186,7 @@ class StreamReader:
         wait_s = self.patience.next_wait_s(lost.wait_s)
         if wait_s is None:
             hint = "is an edge running? `tailrace up` starts two; --url names another"
-            raise Failure(f"{self.edges.current}: {lost}", hint=hint)
+            raise ClientError(f"{self.edges.current}: {lost}", hint=hint)
         self.edges.advance()
         self.notice(f"{lost}; trying {self.edges.current} in {wait_s:.1f} s")
         await asyncio.sleep(wait_s)
@@ -209,7 +200,7 @@ def _connection_errors() -> Iterator[None]:
     except TimeoutError as error:
         raise _Lost("the edge does not answer") from error
     except aiohttp.InvalidURL as error:
-        raise Failure(f"not the address of an edge: {error}") from error
+        raise ClientError(f"not the address of an edge: {error}") from error
     except aiohttp.ClientConnectorError as error:
         raise _Lost("cannot connect") from error
     except (aiohttp.ClientError, OSError) as error:
@@ -236,7 +227,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     message = str(error.get("message") or f"the server answered {response.status}")
     if response.status in _PASSING:
         raise _Lost(message.rstrip("."), wait_s=_retry_after_s(response.headers.get("Retry-After")))
-    raise Refused(message, status=response.status, said_code=str(error.get("code")))
+    raise Refused(message, status=response.status, code=str(error.get("code")))
 
 
 def _object(body: bytes, fallback: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -245,7 +236,7 @@ def _object(body: bytes, fallback: Mapping[str, Any] | None = None) -> Mapping[s
     except orjson.JSONDecodeError:
         value = fallback
     if not isinstance(value, dict):
-        raise Failure("the server's answer is not a JSON object", hint=_NOT_TAILRACE)
+        raise ClientError("the server's answer is not a JSON object", hint=_NOT_TAILRACE)
     return value
 
 
