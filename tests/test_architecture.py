@@ -37,12 +37,14 @@ MOST_MODULES = 15
 # bottom knows nobody. A part of a room is named with a dot, and the longest name that fits decides.
 ROOMS: dict[str, dict[str, set[str]]] = {
     "services.edge": {
-        "main": {"app", "server"},
-        "server": {"api.fast_path", "carriers.uvicorn_protocol"},
+        "main": {"app", "server", "access.bind"},
+        "server": {"api.fast_path", "carriers.room", "carriers.uvicorn_protocol"},
         "app": {"api", "delivery", "pages", "streams", "wires.registry"},
         "api": {"streams", "access", "delivery", "wires", "carriers"},
-        "pages": {"access"},
-        "streams": {"statistics", "access", "delivery", "wires"},
+        "pages": {"access", "api.json_answer"},
+        "streams": {"statistics", "dispatching", "workforce", "access", "delivery", "wires"},
+        "dispatching": set(),
+        "workforce": set(),
         "statistics": set(),
         "access": set(),
         "delivery": {"wires", "carriers.carrier", "carriers.uvicorn_protocol"},
@@ -50,8 +52,11 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "carriers": set(),
     },
     "services.worker": {
-        "main": {"puller", "attempts", "writing", "upkeep", "providers"},
-        "puller": {"attempts"},
+        "main": {"puller", "presence", "attempts", "writing", "upkeep", "providers"},
+        "puller": {"queue_worker", "room", "attempts", "upkeep.proof"},
+        "queue_worker": {"room"},
+        "room": set(),
+        "presence": set(),
         "attempts": {"writing", "providers"},
         "writing": set(),
         "upkeep": {"writing"},
@@ -59,7 +64,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     },
     "shared": {
         "telemetry": {"log", "store", "settings", "errors"},
-        "queue": {"store", "errors", "backoff"},
+        "queue": {"log", "store", "errors", "backoff"},
         "store": {"log", "settings", "errors", "backoff"},
         # The names of policies and the forms of addresses, which are the store's.
         "settings": {"store.calls", "store.redis.address", "errors"},
