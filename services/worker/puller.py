@@ -68,6 +68,7 @@ class Puller:
     async def _pick(self, group: asyncio.TaskGroup) -> NoReturn:
         backoff = Backoff(_RESTART_FIRST_S, _RESTART_MOST_S)
         await until_proven(self.store)
+        self._is_proven = True
         while True:
             self._worker = worker = self._new_worker(group)
             try:
