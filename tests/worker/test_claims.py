@@ -98,14 +98,18 @@ async def test_an_ending_that_a_failover_has_lost_is_written_again(own: Own) -> 
     await own.pulls.until_tail(stream_id, 100)
     keys, client = own.pulls.store.keys, own.pulls.store.client
     names = keys.of_stream(stream_id)
-    held = {name: await client.dump(name) for name in names if await client.exists(name)}
+    async with client.pipeline(transaction=True) as pipe:
+        for name in names:
+            pipe.dump(name)
+        held = dict(zip(names, await pipe.execute(), strict=True))
     ended = await own.pulls.until_over(stream_id)
 
-    for name in names:
-        if name in held:
-            await client.restore(name, 60_000, held[name], replace=True)
-        else:
-            await client.delete(name)
+    async with client.pipeline(transaction=True) as pipe:
+        for name in names:
+            pipe.delete(name)
+            if held[name] is not None:
+                pipe.restore(name, 60_000, held[name])
+        await pipe.execute()
     assert (await own.pulls.meta(stream_id)).status == "running"
 
     again = await own.pulls.until_over(stream_id, within_s=8)
