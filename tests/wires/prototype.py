@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from services.edge.wires.notices import Gap, Gone, Heartbeat, Notice, Reset, Start
+from services.edge.wires.wire import one_by_one
 from shared.log.events import LogEntry, json_line
+from shared.log.page import DeltaPage
 from shared.store.state import Meta
 
 __all__ = ("PROTOTYPE", "Prototype")
@@ -29,7 +31,6 @@ class Prototype:
     example = 'data: {"id":"chat-0b5c","at":5,"delta":{"content":"Hello"}}\n\n'
     final = frozenset[type[Notice]]({Gap, Gone, Reset})
     has_state = True
-    deltas = None
 
     def begin(self, meta: Meta) -> _State:
         return _State(meta.id)
@@ -60,6 +61,9 @@ class Prototype:
             case _:
                 return b""
         return b"data: %b\n\n" % json_line({"id": f"chat-{state.stream}", "at": position.offset, **said})
+
+    def deltas(self, page: DeltaPage, nonce: bytes, state: _State) -> bytes:
+        return one_by_one(self, page, nonce, state)
 
     def notice(self, notice: Notice, state: _State | None) -> bytes:
         match notice:

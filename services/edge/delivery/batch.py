@@ -61,8 +61,8 @@ class Batch:
     def news(self, wire: Wire, state: WireState) -> bytes:
         """The frames, for those who get them now: those of a page are made anew, and not kept."""
         entries = self.entries
-        if isinstance(entries, DeltaPage) and (deltas := wire.deltas) is not None:
-            return deltas(entries, self._nonces[self.position.attempt].encode(), state)
+        if isinstance(entries, DeltaPage):
+            return wire.deltas(entries, self._nonces[self.position.attempt].encode(), state)
         return self.frames(wire, state)
 
     def first_half(self) -> "Batch":
