@@ -30,7 +30,7 @@ from shared.errors import (
     ProviderUnreachable,
     ProviderUnsupported,
 )
-from shared.log.events import delta
+from shared.log.events import delta, done
 from shared.settings.providers import ProviderSettings
 from shared.settings.settings import Settings
 from shared.telemetry.metrics import Metrics
@@ -217,6 +217,17 @@ async def test_the_most_useful_refusal_is_told(session: aiohttp.ClientSession) -
     append = writer.next_append()
     assert append is not None
     assert append.updates["provider"] == "p0"
+
+
+async def test_the_provider_of_an_empty_answer_is_known_too(session: aiohttp.ClientSession) -> None:
+    writer = writer_of()
+    async with answering_provider(refused(503)) as first, answering_provider(said()) as second:
+        assert await pumped(session, first, second, writer=writer) == Answered("stop")
+
+    writer.add([done("stop")])
+    append = writer.next_append()
+    assert append is not None
+    assert append.updates["provider"] == "p1"
 
 
 async def test_of_an_error_64_kib_are_read_and_no_more(session: aiohttp.ClientSession) -> None:

@@ -158,6 +158,7 @@ class Pump:
     ) -> None:
         asked, tally = time.monotonic(), _Tally(writer, self._metrics.provider_chunks.labels(provider=provider.name))
         await stream.open()
+        writer.note({"provider": provider.name})
         # What continues an answer is compared with its beginning, read by read.
         pouring = stream if continuing is None and isinstance(stream, Pouring) else None
         is_first = True
@@ -166,7 +167,6 @@ class Pump:
                 if is_first:
                     is_first = False
                     self._metrics.time_to_first_token.observe(time.monotonic() - asked)
-                    writer.note({"provider": provider.name})
                 tally.count(events)
                 writer.add(continuing.trimmed(events) if continuing is not None else events)
                 await writer.room()
