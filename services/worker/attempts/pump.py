@@ -12,9 +12,9 @@ from prometheus_client import Counter
 from services.worker.attempts.continuation import Continuing
 from services.worker.attempts.failover import Failure, NextStep, Retry, after_failure, ruled_out
 from services.worker.attempts.joining import Ambiguous
+from services.worker.attempts.report import report
 from services.worker.attempts.stop_scope import StopScope
 from services.worker.providers.provider import CompletionRequest, CompletionStream, Pouring, Provider
-from services.worker.providers.report import report
 from services.worker.writing.writer import Writer
 from shared.errors import (
     ProviderError,
