@@ -3,6 +3,7 @@
 What a reader sees of an error is its code and one sentence; causes stay in the process that met them.
 """
 
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 __all__ = (
@@ -18,15 +19,22 @@ __all__ = (
     "LogLost",
     "MemoryPressure",
     "OriginNotAllowed",
+    "ProviderAnswer",
     "ProviderAuth",
     "ProviderError",
     "ProviderFailed",
     "ProviderMalformed",
+    "ProviderModelMissing",
+    "ProviderMoved",
+    "ProviderPolicy",
+    "ProviderQuota",
     "ProviderRateLimited",
     "ProviderRejected",
     "ProviderStalled",
+    "ProviderTooLong",
     "ProviderTruncated",
     "ProviderUnreachable",
+    "ProviderUnsupported",
     "StoreBusy",
     "StoreDenied",
     "StoreError",
@@ -199,9 +207,52 @@ class StoreMisused(StoreError):
 # What ends a stream with one `error` event
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What a provider answered when it failed, for operators and the stream's owner.
+
+    `message` holds the provider's own words. They may quote the prompt or the key, so they are kept out of `repr`.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    type: str | None = None
+    path: str | None = None
+    request_id: str | None = None
+    message: str = field(default="", repr=False)
+
+    def facts(self) -> dict[str, str | int]:
+        """All that is known but the message."""
+        names = ("status", "code", "type", "path", "request_id")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
 class ProviderError(TailraceError):
+    """A failure of one provider. `asks_again` and `asks_others`: may the same one, may another one be asked.
+
+    `should_retry` is the provider's own word on being asked again; it counts more than the kind of the failure.
+    """
+
     code, status, retryable = "provider_failed", 502, True
     text = "The model provider failed."
+    asks_again: ClassVar[bool] = True
+    asks_others: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_s: float | None = None,
+        should_retry: bool | None = None,
+        answer: ProviderAnswer | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.should_retry = should_retry
+        self.answer = answer
+
+    @property
+    def may_be_asked_again(self) -> bool:
+        return self.asks_again if self.should_retry is None else self.should_retry
 
 
 class WorkerCrashLoop(TailraceError):
@@ -233,9 +284,22 @@ class ProviderUnreachable(ProviderError):
     text = "The model provider cannot be reached."
 
 
+class ProviderMoved(ProviderError):
+    code, retryable = "provider_moved", False
+    text = "The model provider's address leads elsewhere."
+    asks_again = False
+
+
 class ProviderAuth(ProviderError):
     code, retryable = "provider_auth", False
     text = "The model provider refused the configured credentials."
+    asks_again = False
+
+
+class ProviderQuota(ProviderError):
+    code, retryable = "provider_quota", False
+    text = "The account at the model provider has no credit or quota left."
+    asks_again = False
 
 
 class ProviderRateLimited(ProviderError):
@@ -246,11 +310,37 @@ class ProviderRateLimited(ProviderError):
 class ProviderRejected(ProviderError):
     code, retryable = "provider_rejected", False
     text = "The model provider did not accept the request."
+    asks_again = asks_others = False
+
+
+class ProviderPolicy(ProviderRejected):
+    code = "provider_policy"
+    text = "The model provider refused the content of the request."
+
+
+class ProviderModelMissing(ProviderRejected):
+    code = "provider_model_missing"
+    text = "The model provider does not serve this model."
+    asks_others = True
+
+
+class ProviderTooLong(ProviderRejected):
+    code = "provider_too_long"
+    text = "The request is longer than the model can take."
+    asks_others = True
+
+
+class ProviderUnsupported(ProviderRejected):
+    code = "provider_unsupported"
+    text = "The model provider does not take one of the request's options."
+    asks_others = True
 
 
 class ProviderMalformed(ProviderError):
     code = "provider_malformed"
     text = "The model provider sent something that is not a completion stream."
+    # It is so by nature: the same provider would be asked, and paid, for the same again.
+    asks_again = False
 
 
 class ProviderStalled(ProviderError):

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ("ProviderSettings",)
+__all__ = ("RESERVED_MEMBERS", "ProviderSettings")
 
+# What a worker itself says in each request.
+RESERVED_MEMBERS = frozenset({"messages", "model", "n", "stream"})
 
 _NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+OptionName = Annotated[str, Field(min_length=1, max_length=64)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -29,15 +32,44 @@ class ProviderSettings(BaseModel):
     base_url: Annotated[str, AfterValidator(_plain_url)] = Field(description="Where it is, up to and including `/v1`.")
     api_key_env: str | None = Field(None, description="The variable that holds its key; only workers read it.")
     models: list[str] = Field(min_length=1, description="What it serves; `*` and `?` are wildcards, as in `gpt-*`.")
-    continuation: Literal["prefill", "message", "none"] = Field(
+    continuation: Literal["prefill", "prefix", "partial", "continue_final_message", "message", "none"] = Field(
         "none",
-        description="How an interrupted answer can be continued: assistant prefill, a closing user turn, or not.",
+        description="How an interrupted answer can be continued: by an assistant turn, as it is (`prefill`: Claude up "
+        "to 4.5, llama.cpp, Ollama) or marked (`prefix`: Mistral, DeepSeek; `partial`: Kimi, Qwen; "
+        "`continue_final_message`: vLLM, SGLang), by a closing user turn (`message`: any other), or not.",
+    )
+    continuation_text: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="That closing turn; `{last_words}` stands for the end of the answer so far. "
+        "Default: the last words between ellipses, which is no language of its own.",
+    )
+    allow_options: Literal["*"] | list[OptionName] = Field(
+        default_factory=list,
+        description="Options of a request that are passed on although Tailrace does not know them; `*` for any.",
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Members to add to each request, in place of the caller's.",
     )
     connect_timeout_s: Seconds = Field(5, description="Longest time to connect.")
     first_token_timeout_s: Seconds = Field(60, description="Longest silence before the first token.")
     next_token_timeout_s: Seconds = Field(30, description="Longest silence between two tokens.")
     total_timeout_s: Seconds = Field(600, description="Longest answer.")
     include_usage: bool = Field(True, description="Ask for a usage chunk (stream_options.include_usage).")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _ours_stay_ours(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(RESERVED_MEMBERS & fields.keys()):
+            raise ValueError(f"cannot set {', '.join(taken)}: a worker does")
+        return fields
+
+    def allows(self, option: str) -> bool:
+        """Whether an option that Tailrace does not know may be passed on."""
+        return option in self.allow_options or self.allow_options == "*" or "*" in self.allow_options
 
     def serves(self, model: str) -> bool:
         """Whether a pattern of `models` (as in `gpt-*`) names this model."""

@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     heartbeat_s: Seconds = Field(3, description="How often a worker renews its leases.")
     sweep_s: Seconds = Field(2, description="How often each worker looks for expired leases.")
     provider_tries: int = Field(4, ge=1, description="Requests for one attempt before the last error ends its stream.")
+    policy_failover: bool = Field(
+        False, description="Ask the next provider when one refuses the content of a request, too."
+    )
     max_attempts: int = Field(3, ge=1, description="Claims of a stream before it ends with worker_crash_loop.")
 
     # Limits
@@ -175,6 +178,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: text on a terminal, else JSON lines."
+    )
+
+    log_provider_messages: bool = Field(
+        False, description="Log what a provider says when it refuses a request. It may quote the prompt."
     )
 
     providers: list[ProviderSettings] = Field(

@@ -11,7 +11,7 @@ from shared.store.resume import Deliver, Gap, UpToDate, step
 from shared.store.state import Meta
 from shared.store.store import StreamReads
 
-__all__ = ("Assembled", "assemble", "read_content", "read_kept")
+__all__ = ("Assembled", "Kept", "assemble", "read_content", "read_kept")
 
 _BEGINNING = EventId(START, None)
 _PAGE_EVENTS = 1000
@@ -58,15 +58,31 @@ def _assembled(meta: Meta, content: Content) -> Assembled:
     return Assembled(meta, content, lineage.event_id(content.offset) if lineage.attempt else _BEGINNING)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The message up to a fence, and the attempts that wrote it."""
+
+    content: Content
+    attempts: tuple[int, ...]
+
+
 async def read_content(store: StreamReads, stream_id: str) -> Content:
     """The message as the log holds it now, empty without a log. Whoever is not the writer may see it change."""
     assembled = await assemble(store, stream_id)
     return assembled.content if assembled is not None else Content()
 
 
-async def read_kept(store: StreamReads, stream_id: str, keep: int) -> Content:
+async def read_kept(store: StreamReads, stream_id: str, keep: int) -> Kept:
     """The message up to the fence of our own claim, which stands still. Raises `StoreUnavailable` if it is longer."""
-    content = await read_content(store, stream_id)
-    if content.offset > keep:
-        raise StoreUnavailable(f"the log ends at {content.offset}, beyond its fence at {keep}")
-    return content
+    assembled = await assemble(store, stream_id)
+    if assembled is None:
+        return Kept(Content(), ())
+    if assembled.content.offset > keep:
+        raise StoreUnavailable(f"the log ends at {assembled.content.offset}, beyond its fence at {keep}")
+    return Kept(assembled.content, _authors(assembled.meta))
+
+
+def _authors(meta: Meta) -> tuple[int, ...]:
+    """The attempts since the last one that began anew, without the one under way."""
+    last = max((fence.attempt for fence in meta.fences if not fence.keep), default=1)
+    return tuple(fence.attempt for fence in meta.fences if last <= fence.attempt < meta.attempt)

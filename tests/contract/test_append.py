@@ -188,6 +188,13 @@ async def test_an_append_without_events_only_updates(any_store: Store) -> None:
     assert [entry.event.kind for entry in await log(any_store, stream_id)] == ["fence"]
 
 
+async def test_an_ending_is_no_first_word(any_store: Store) -> None:
+    for ending in (events.error("provider_failed", "It failed.", retryable=True), events.done("stop")):
+        stream_id = await begin(any_store)
+        assert isinstance(await append(any_store, stream_id, [ending]), Appended)
+        assert (await meta_of(any_store, stream_id)).first_ms == 0
+
+
 async def test_the_first_text_has_its_time_once(any_store: Store) -> None:
     stream_id = await begin(any_store, lease_ms=OVER_MS)
     await write(any_store, stream_id, "first")

@@ -81,7 +81,7 @@ async def test_a_message_is_what_is_known_of_it(any_store: Store) -> None:
     taken = await claim(any_store, stream_id, 2, mode="continue", holder=nonce(1))
     assert isinstance(taken, Claimed)
     assert taken.keep == tail
-    assert (await read_kept(any_store, stream_id, tail)).parts() == whole.content.parts()
+    assert (await read_kept(any_store, stream_id, tail)).content.parts() == whole.content.parts()
     await end(any_store, stream_id, number=2, tail=await write(any_store, stream_id, " four", number=2, tail=tail))
     assert (await read_content(any_store, stream_id)).parts() == [{"type": "text", "text": "one two three four"}]
 

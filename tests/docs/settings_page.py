@@ -89,6 +89,10 @@ def _value(field: FieldInfo) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     if get_origin(field.annotation) is list:
         return "list"
+    if any(get_origin(kind) is list for kind in get_args(field.annotation)):
+        return "list"
+    if get_origin(field.annotation) is dict:
+        return "table"
     optional = [kind for kind in get_args(field.annotation) if kind is not type(None)]
     kind: Any = optional[0] if optional else field.annotation
     return _TYPES[getattr(kind, "__origin__", kind)]

@@ -50,6 +50,24 @@ async def test_a_stream_is_created_and_named(broker: Stack) -> None:
     assert (await state(port, created["id"]))["metadata"] == {"chat": "7"}
 
 
+async def test_a_pasted_body_of_the_openai_api_works(broker: Stack) -> None:
+    body = good(messages=Script("pasted", chunks=3).messages(), stream=True, user="u", logprobs=False, n=1)
+    body |= {"stream_options": {"include_usage": True}, "top_logprobs": None, "logit_bias": {}, "service_tier": "auto"}
+    async with opened(broker.ports[0], "POST", "/v1/streams", body=body, headers={"accept": SSE}) as answer:
+        assert answer.status == 200
+        history = History(answer.headers["location"].rpartition("/")[2])
+        async for item in answer.items():
+            history.take(item)
+    assert history.spoken() == expected(Script("pasted", chunks=3))
+
+
+async def test_an_unknown_option_is_refused_with_its_name_and_the_setting_s(broker: Stack) -> None:
+    status, answer = await call(broker.ports[0], "POST", "/v1/streams", body=good(top_a=0.2))
+    assert_error(status, answer, 422, "invalid_body")
+    assert answer["error"]["message"].startswith("top_a: ")
+    assert "allow_options" in answer["error"]["message"]
+
+
 @pytest.mark.parametrize("wire", [SSE, NDJSON])
 async def test_create_and_stream_in_one_request(broker: Stack, wire: str) -> None:
     script = Script(f"one-request-{wire}", chunks=30, kinds="mixed")
@@ -84,6 +102,8 @@ BAD_BODIES = {
     "an unknown model": (good(model="gpt-none"), 404, "unknown_model"),
     "a model with NUL": (good(model="a\x00b"), 404, "unknown_model"),
     "an unknown field": (good(base_url="http://evil"), 422, "invalid_body"),
+    "two answers": (good(n=2), 422, "invalid_body"),
+    "logprobs": (good(logprobs=True), 422, "invalid_body"),
     "zero tokens": (good(max_tokens=0), 422, "invalid_body"),
     "hot": (good(temperature=3), 422, "invalid_body"),
     "metadata of a wrong type": (good(metadata={"a": {"b": 1}}), 422, "invalid_body"),

@@ -49,8 +49,21 @@ class Pulling:
         dispatch_ms: int = 1000,
     ) -> str:
         """The id of a new stream that plays this script, dispatched. Nobody misses its job before `dispatch_ms`."""
-        body = orjson.dumps({"model": model, "messages": script.messages()})
-        new = NewStream(new_id(buckets=4), tenant, model, body, interruption=interruption, dispatch_ms=dispatch_ms)
+        body = {"model": model, "messages": script.messages()}
+        return await self.ask(body, interruption=interruption, tenant=tenant, dispatch_ms=dispatch_ms)
+
+    async def ask(
+        self,
+        body: dict[str, Any],
+        *,
+        interruption: Interruption | None = None,
+        tenant: str = "public",
+        dispatch_ms: int = 1000,
+    ) -> str:
+        """The id of a new stream for this request, dispatched."""
+        raw = orjson.dumps(body)
+        fields: dict[str, Any] = {"interruption": interruption, "dispatch_ms": dispatch_ms}
+        new = NewStream(new_id(buckets=4), tenant, body["model"], raw, **fields)
         assert isinstance(await self.store.create(new, RETENTION), Created)
         await self.dispatcher.dispatch(new.id, tenant=tenant)
         return new.id
@@ -110,15 +123,20 @@ async def pulling(
     workers: int = 2,
     continuations: Sequence[str] = ("prefill",),
     timeouts: str = "",
+    entries: Sequence[str] = (),
     **settings: str | float,
 ) -> AsyncIterator[Pulling]:
-    """Workers with one scripted provider for each of `continuations`, all serving the model `scripted`."""
+    """Workers with one scripted provider for each of `continuations`, all serving the model `scripted`.
+
+    `entries` are tables of other providers, to be asked in place of those.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="tailrace-pulling-")))
-        providers = [stack.enter_context(running_provider()) for _ in continuations]
+        providers = [stack.enter_context(running_provider()) for _ in (() if entries else continuations)]
         config = folder / "tailrace.toml"
         config.write_text(
-            "\n".join(
+            "\n".join(f"[[providers]]\n{entry}" for entry in entries)
+            or "\n".join(
                 f'[[providers]]\nname = "provider-{number}"\nbase_url = "{provider.base_url}"\n'
                 f'models = ["scripted"]\ncontinuation = "{continuation}"\n{timeouts}'
                 for number, (provider, continuation) in enumerate(zip(providers, continuations, strict=True))

@@ -23,6 +23,8 @@ from shared.errors import (
     ProviderError,
     ProviderFailed,
     ProviderMalformed,
+    ProviderModelMissing,
+    ProviderMoved,
     ProviderRateLimited,
     ProviderRejected,
     ProviderStalled,
@@ -356,12 +358,12 @@ async def test_a_pour_that_is_cancelled_loses_nothing(server: ScriptedProvider, 
         (Fault("status", status=401), ProviderAuth, 0),
         (Fault("status", status=403), ProviderAuth, 0),
         (Fault("status", status=400), ProviderRejected, 0),
-        (Fault("status", status=404), ProviderRejected, 0),
+        (Fault("status", status=404), ProviderModelMissing, 0),
         (Fault("status", status=422), ProviderRejected, 0),
         (Fault("status", status=429), ProviderRateLimited, 0),
         (Fault("status", status=500), ProviderFailed, 0),
         (Fault("status", status=503), ProviderFailed, 0),
-        (Fault("redirect"), ProviderFailed, 0),
+        (Fault("redirect"), ProviderMoved, 0),
         (Fault("html"), ProviderMalformed, 0),
         (Fault("json_error", status=429), ProviderRateLimited, 0),
         (Fault("json_error", status=500), ProviderFailed, 0),
@@ -420,7 +422,7 @@ async def test_a_fault_can_strike_only_the_first_requests(
     assert await read_all(stream_of(server, session, script), [])
 
 
-@pytest.mark.parametrize(("after", "seconds"), [("3", 3.0), ("Wed, 21 Oct 2020 07:28:00 GMT", 0.0), (None, None)])
+@pytest.mark.parametrize(("after", "seconds"), [("3", 3.0), ("Wed, 21 Oct 2020 07:28:00 GMT", None), (None, None)])
 async def test_retry_after_is_handed_on(
     server: ScriptedProvider, session: aiohttp.ClientSession, after: str | None, seconds: float | None
 ) -> None:

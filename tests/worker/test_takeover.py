@@ -72,7 +72,7 @@ async def test_a_stream_that_is_to_fail_fails(two_workers: Pulling) -> None:
     assert meta.error["code"] == "worker_lost"
 
 
-async def test_a_half_written_tool_call_is_never_spliced(two_workers: Pulling) -> None:
+async def test_an_answer_inside_of_a_half_written_tool_call_starts_over(two_workers: Pulling) -> None:
     script = Script(key(), chunks=300, rate=250, kinds="mixed")
     reasoning, text, _ = (len(part.encode()) for _, part in expected(script))
     stream_id = await two_workers.create(script)
@@ -80,7 +80,7 @@ async def test_a_half_written_tool_call_is_never_spliced(two_workers: Pulling) -
 
     meta = await two_workers.until_over(stream_id)
 
-    assert meta.fences[1].keep == reasoning + text
+    assert meta.fences[1].keep == 0
     assert await two_workers.parts(stream_id) == expected(script)
 
 

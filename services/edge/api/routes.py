@@ -3,7 +3,6 @@
 import hashlib
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -19,6 +18,7 @@ from services.edge.api.asked import (
 from services.edge.api.body import read_json
 from services.edge.api.event_stream import EventStream
 from services.edge.api.json_answer import json_answer
+from services.edge.api.options import check_options, for_the_provider
 from services.edge.api.problems import explain
 from services.edge.api.schemas import (
     Cancel,
@@ -55,7 +55,6 @@ _EVENTS: Final = {
     "content": events_content(WIRES),
 }
 _MAX_KEY_CHARS: Final = 255
-_NOT_FOR_THE_PROVIDER: Final = {"metadata", "on_interruption"}
 
 _FROM_WHERE: Final = {**_ERROR, "description": "Not by this Host, or not from a page of this Origin."}
 
@@ -96,12 +95,14 @@ async def create_stream(
     """Ask a model. The stream is pulled by a worker and outlives this connection."""
     wire = wanted_wire(request, _wires(request))
     body, raw = await read_json(request, max_bytes=_settings(request).max_body_bytes)
-    wanted = _wanted(_validated(CreateStream, body), raw)
+    asked = _validated(CreateStream, body)
+    check_options(asked, _settings(request).providers_of(asked.model))
+    wanted = _wanted(asked, raw)
     created = await _streams(request).create(caller, wanted, idempotency_key=_idempotency_key(idempotency_key))
     location = f"/v1/streams/{created.id}"
     if wire is not None:
-        asked = EventsAsked(None, wire, is_named=True)
-        return await _events(request, caller, created.id, asked, headers={"location": location})
+        events = EventsAsked(None, wire, is_named=True)
+        return await _events(request, caller, created.id, events, headers={"location": location})
     answer = Created(id=created.id, status=created.status, events_url=f"{location}/events")
     return json_answer(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
 
@@ -237,7 +238,7 @@ def _wanted(body: CreateStream, raw: bytes) -> WantedStream:
     return WantedStream(
         model=body.model,
         messages=len(body.messages),
-        request=orjson.dumps(body.model_dump(exclude_unset=True, exclude=_NOT_FOR_THE_PROVIDER)),
+        request=for_the_provider(body),
         digest=hashlib.sha256(raw).hexdigest(),
         metadata=body.metadata,
         interruption=body.on_interruption,

@@ -32,10 +32,13 @@ class Message(BaseModel):
 
 
 class CreateStream(BaseModel):
-    """What to ask a model. Parameters beside `metadata` and `on_interruption` are the provider's."""
+    """What to ask a model: every option of the OpenAI chat API, and what a provider's entry allows beside them.
+
+    All but `metadata` and `on_interruption` are the provider's; `stream` and `stream_options` are taken and left alone.
+    """
 
     model_config = ConfigDict(
-        extra="forbid",
+        extra="allow",
         json_schema_extra={
             "examples": [{"model": "smollm2", "messages": [{"role": "user", "content": "What is a tailrace?"}]}]
         },
@@ -50,12 +53,26 @@ class CreateStream(BaseModel):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     stop: str | list[str] | None = None
+    top_k: int | None = Field(None, ge=-1, lt=2**31)
+    logit_bias: dict[str, float] | None = None
+    n: Literal[1] | None = Field(None, description="A stream holds one answer.")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
     reasoning_effort: str | None = Field(None, max_length=64)
+    verbosity: str | None = Field(None, max_length=64)
+    prediction: dict[str, Any] | None = None
+    prompt_cache_key: str | None = Field(None, max_length=1024)
+    prompt_cache_retention: str | None = Field(None, max_length=64)
+    safety_identifier: str | None = Field(None, max_length=1024)
+    service_tier: str | None = Field(None, max_length=64)
+    store: bool | None = None
+    stream: bool | None = Field(None, description="Every answer is a stream, whatever this says.")
+    stream_options: dict[str, Any] | None = Field(None, description="The provider's entry decides instead.")
+    user: str | None = Field(None, max_length=1024)
+    web_search_options: dict[str, Any] | None = None
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     on_interruption: Literal["continue", "restart", "fail"] | None = Field(
         None,

@@ -2,19 +2,25 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from services.worker.attempts.continuation import Continuing, is_continuable
+from services.worker.attempts.continuation import (
+    Continuing,
+    allows_continuation,
+    emitted_tokens,
+    is_continuable,
+    less_tokens,
+)
 from services.worker.attempts.patience import patiently
 from services.worker.attempts.pump import Answered, Broken, Outcome, Pump
 from services.worker.providers.provider import CompletionRequest, Provider
 from services.worker.writing.writer import Writer
-from shared.errors import LogLost, ProviderMalformed, TailraceError
+from shared.errors import LogLost, ProviderError, TailraceError
 from shared.log.events import Event, cancelled, done, error, json_line
-from shared.log.message import Content
 from shared.log.tokens import AttemptUsage, noted, settled
 from shared.settings.settings import Settings
-from shared.store.message import read_kept
+from shared.store.message import Kept, read_kept
 from shared.store.replies import Claimed
 from shared.store.store import StreamReads
 from shared.telemetry.metrics import Metrics
@@ -31,16 +37,22 @@ Usages = Mapping[int, AttemptUsage]
 class Handover:
     """The attempt broke off half-way. `reason` goes into the next fence; `error` ends the stream if there is none.
 
-    The next attempt begins with provider number `next_provider`.
+    The next attempt begins with the provider after `provider`, asks none of those `ruled_out`, and with `must_restart`
+    keeps nothing.
     """
 
     reason: str
     error: TailraceError
-    next_provider: int = 0
+    provider: str = ""
+    ruled_out: frozenset[str] = frozenset()
+    must_restart: bool = False
 
 
 class Attempt:
-    """What a claim has given us to do: its `request`, parsed. `spent` is the usage of the attempts before it."""
+    """What a claim has given us to do: its `request`, parsed. `spent` is the usage of the attempts before it.
+
+    `providers` are those that may be asked, in the order in which they are to be.
+    """
 
     def __init__(
         self,
@@ -51,7 +63,6 @@ class Attempt:
         store: StreamReads,
         providers: Sequence[Provider],
         spent: Usages,
-        first_provider: int,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
@@ -61,28 +72,37 @@ class Attempt:
         self._store = store
         self._providers = providers
         self._spent = spent
-        self._first_provider = first_provider
         self._settings = settings
         self._metrics = metrics
 
     async def run(self) -> Handover | None:
         """None when the stream has ended. Raises `Lost`, `StoreStalled` or `StoreError`."""
         self.writer.note(noted(self._spent))
-        continuing = None
-        if self._claimed.keep:
-            kept = await patiently(self._kept, within_s=self._settings.store_stall_s)
-            if not is_continuable(kept.parts()):
-                return Handover("not_continuable", LogLost())
-            continuing = Continuing(kept.parts())
-        outcome = await self._pump(continuing)
+        request = self.request
+        self._note_policy(request)
+        if not self._claimed.keep:
+            return await self._ended(await self._pump(self._providers, request, None))
+        kept = await patiently(self._kept, within_s=self._settings.store_stall_s)
+        parts = kept.content.parts()
+        if not is_continuable(parts, request.options):
+            return Handover("not_continuable", LogLost(), must_restart=True)
+        options = less_tokens(request.options, self._emitted(kept, parts))
+        if options is None:
+            return await self._ended(Answered("length"))
+        able = [each for each in self._providers if can_continue(each)]
+        return await self._ended(await self._pump(able, replace(request, options=options), Continuing(parts)))
+
+    async def _ended(self, outcome: Outcome) -> Handover | None:
+        """Write the ending that an outcome is, unless another attempt has to take over."""
         if isinstance(outcome, Broken) and self._may_go_on(outcome):
             await self.writer.flushed()
-            return Handover("provider", outcome.error, outcome.index + 1)
+            reason = "not_continuable" if outcome.must_restart else "provider"
+            return Handover(reason, outcome.error, outcome.provider, outcome.ruled_out, outcome.must_restart)
         event, updates = self._ending(outcome)
         await self.end(event, updates)
         return None
 
-    async def _kept(self) -> Content:
+    async def _kept(self) -> Kept:
         return await read_kept(self._store, self.writer.id, self._claimed.keep)
 
     async def end(self, event: Event, updates: Updates) -> None:
@@ -96,19 +116,41 @@ class Attempt:
         """End the stream with an error: no other attempt will take over."""
         await self.end(*failed(problem, self._usages()))
 
-    async def _pump(self, continuing: Continuing | None) -> Outcome:
-        able = [each for each in self._providers if continuing is None or can_continue(each)]
-        pump = Pump(able, max_tries=self._settings.provider_tries, metrics=self._metrics, first=self._first_provider)
-        return await pump.run(self.request, self.writer, continuing)
+    async def _pump(
+        self, providers: Sequence[Provider], request: CompletionRequest, continuing: Continuing | None
+    ) -> Outcome:
+        pump = Pump(providers, settings=self._settings, metrics=self._metrics)
+        outcome = await pump.run(request, self.writer, continuing)
+        if continuing is None or not isinstance(outcome, Broken) or outcome.has_begun:
+            return outcome
+        # Somebody who cannot take an answer up can still give it from the start.
+        rest = [each.name for each in self._providers if each not in providers and each.name not in outcome.ruled_out]
+        return replace(outcome, must_restart=outcome.must_restart or bool(rest))
+
+    def _note_policy(self, request: CompletionRequest) -> None:
+        """Tell whoever takes over, without the request at hand, that this answer cannot be taken up."""
+        if self._claimed.interruption in {"", "continue"} and not allows_continuation(request.options):
+            self.writer.note({"interruption": "restart"})
+
+    def _emitted(self, kept: Kept, parts: Sequence[Mapping[str, Any]]) -> int:
+        """Tokens of what is kept, which the next provider may not spend again."""
+        reported = [self._spent.get(attempt, {}).get("output_tokens") for attempt in kept.attempts]
+        return emitted_tokens(parts, reported)
 
     def _may_go_on(self, outcome: Broken) -> bool:
-        """Whether another attempt may take this one's place: something was said, and a repetition can help.
-
-        What is malformed is so by nature: only a provider that has not been asked may do better.
-        """
-        if isinstance(outcome.error, ProviderMalformed) and outcome.index + 1 >= len(self._providers):
+        """Whether another attempt may take this one's place: something was said, and somebody may do better."""
+        if self._claimed.interruption == "fail":
             return False
-        return outcome.has_begun and outcome.error.retryable and self._claimed.interruption != "fail"
+        return outcome.must_restart or (outcome.has_begun and self._may_do_better(outcome))
+
+    def _may_do_better(self, outcome: Broken) -> bool:
+        error = outcome.error
+        if not isinstance(error, ProviderError):
+            return error.retryable
+        if error.may_be_asked_again:
+            return True
+        gone = {*outcome.ruled_out, outcome.provider}
+        return error.asks_others and any(each.name not in gone for each in self._providers)
 
     def _ending(self, outcome: Outcome) -> tuple[Event, Updates]:
         usages = self._usages()
@@ -126,7 +168,8 @@ class Attempt:
 
 def can_continue(provider: Provider) -> bool:
     """Whether a provider can take up an answer where it broke off."""
-    return provider.settings.continuation != "none"
+    settings = provider.settings
+    return settings.continuation != "none" and allows_continuation(settings.extra_body)
 
 
 def answered(finish_reason: str, usages: Usages) -> tuple[Event, Updates]:
@@ -135,7 +178,12 @@ def answered(finish_reason: str, usages: Usages) -> tuple[Event, Updates]:
 
 
 def failed(problem: TailraceError, usages: Usages) -> tuple[Event, Updates]:
-    """The terminal `error` event of a failure, and what meta says of it."""
+    """The terminal `error` event of a failure, and what meta says of it.
+
+    Meta also keeps what the provider answered, but for its own words: the event goes to every reader.
+    """
     event = error(problem.code, problem.text, retryable=problem.retryable, usage=settled(usages))
-    short = {"code": problem.code, "message": problem.text, "retryable": problem.retryable}
+    short: dict[str, Any] = {"code": problem.code, "message": problem.text, "retryable": problem.retryable}
+    if isinstance(problem, ProviderError) and problem.answer is not None and (facts := problem.answer.facts()):
+        short["answer"] = facts
     return event, {"error": json_line(short), **noted(usages)}

@@ -1,150 +1,174 @@
-"""Going on with an answer that was handover: what to ask for, and how to join what comes.
+"""Going on with an answer that was interrupted: whether it can be, what to ask for, and how much may still be said.
 
-Pure. Whether an answer can be continued at all is decided here; where to cut it was decided when it was written (the
-safe offset of `append`).
+Pure. Where to cut the answer was decided when it was written (the safe offset of `append`); how to join what comes is
+in `attempts/joining.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from services.worker.attempts.joining import Gap, Joiner
 from services.worker.providers.provider import CompletionRequest, Provider
 from shared.errors import ProviderRejected
-from shared.log.events import Event
+from shared.log.events import Event, pieces
 
 __all__ = (
-    "MAX_OVERLAP_BYTES",
-    "MIN_OVERLAP_BYTES",
+    "GO_ON",
+    "LAST_WORDS",
     "Capability",
     "Continuing",
-    "OverlapTrimmer",
+    "allows_continuation",
+    "continuing_fields",
     "continuing_messages",
+    "emitted_tokens",
     "is_continuable",
+    "less_tokens",
+    "text_to_continue",
 )
 
-Capability = Literal["prefill", "message", "none"]
+Capability = Literal["prefill", "prefix", "partial", "continue_final_message", "message", "none"]
 
-# A model that is told to go on repeats at most a sentence or two.
-MAX_OVERLAP_BYTES: Final = 512
-# Shorter repetitions are left alone: "ha" after "ha", or a space after a space, is what the model meant.
-MIN_OVERLAP_BYTES: Final = 12
+# Stands for the end of the answer so far in the text of the closing turn.
+LAST_WORDS: Final = "{last_words}"
+# The model's own last words, between ellipses, as the closing turn of a `message` continuation. An instruction would be
+# in one language while the persona and the answer are in another; models answer an English one in English.
+GO_ON: Final = f"… {LAST_WORDS} …"
+_MAX_LAST_CHARS: Final = 80
 
-_GO_ON: Final = (
-    "Your last message was cut off. Continue it exactly where it stops, in the middle of a word if need be. "
-    "Repeat nothing, add no introduction and do not mention the interruption."
-)
+# The limits of an answer's length, under both of their names.
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+# English has some 4.3 bytes a token, code 3 to 4; outside of ASCII a character is a token, more or less.
+_ASCII_A_TOKEN: Final = 4
 
 
-def continuing_messages(
-    messages: Sequence[Mapping[str, Any]], parts: Sequence[Mapping[str, Any]], capability: Capability
-) -> list[Mapping[str, Any]] | None:
-    """The messages whose answer follows `parts` (`{"type", "text"}`, as in `reset`); `None`: start over instead.
+def allows_continuation(options: Mapping[str, Any]) -> bool:
+    """Whether an answer under these options can be taken up: one of a given form, or a forced call, comes whole."""
+    form, choice = options.get("response_format"), options.get("tool_choice")
+    is_formed = form is not None and not (isinstance(form, dict) and form.get("type") == "text")
+    return not is_formed and choice in (None, "auto", "none")
 
-    Only text can be taken up again: providers do not accept reasoning back, and after a tool call comes its result.
+
+def text_to_continue(parts: Sequence[Mapping[str, Any]]) -> str:
+    """All text so far, if text is what the answer ends with; reasoning before it does no harm.
+
+    Empty otherwise: providers do not take reasoning back, a call may be half-written, and after one comes its result.
     """
-    text = _text_to_continue(parts)
-    if not text or capability == "none":
-        return None
-    continued = [*messages, {"role": "assistant", "content": text}]
-    if capability == "prefill":
-        return continued
-    return [*continued, {"role": "user", "content": _GO_ON}]
-
-
-def _text_to_continue(parts: Sequence[Mapping[str, Any]]) -> str:
-    """All text so far, if text is what the answer ends with; reasoning before it does no harm."""
     said = [part for part in parts if part.get("text") or part["type"] == "tool_call"]
     if not said or said[-1]["type"] != "text" or not {part["type"] for part in said} <= {"text", "reasoning"}:
         return ""
     return "".join(part["text"] for part in said if part["type"] == "text")
 
 
-class OverlapTrimmer:
-    """Drops the beginning of the new text when it repeats the end of the old. Both are UTF-8; seams are at characters.
+def continuing_messages(
+    messages: Sequence[Mapping[str, Any]],
+    parts: Sequence[Mapping[str, Any]],
+    capability: Capability,
+    *,
+    go_on: str = GO_ON,
+) -> list[Mapping[str, Any]] | None:
+    """The messages whose answer follows `parts` (`{"type", "text"}`, as in `reset`); `None`: start over instead.
 
-    Of several possible overlaps the longest is taken; one shorter than `min_bytes` is none. Text is held back only
-    while a longer overlap is still possible, so at most `max_bytes`, and usually the first delta decides.
+    A prefill goes without the white space at its end, which Anthropic's models refuse.
     """
-
-    def __init__(self, old: bytes, *, min_bytes: int = MIN_OVERLAP_BYTES, max_bytes: int = MAX_OVERLAP_BYTES) -> None:
-        self._old = old[-max_bytes:]
-        self._min_bytes = min_bytes
-        self._held = b""
-        self._decided = len(self._old) < min_bytes
-
-    @property
-    def held_bytes(self) -> int:
-        return len(self._held)
-
-    def feed(self, new: bytes) -> bytes:
-        """What of the new text is certain to be new; may be empty."""
-        if self._decided:
-            return new
-        self._held += new
-        return b"" if self._may_grow() else self.finish()
-
-    def finish(self) -> bytes:
-        """The rest, at the end of the new text or of a run of it."""
-        self._decided = True
-        held, self._held = self._held, b""
-        return held[self._overlap(held) :]
-
-    def _may_grow(self) -> bool:
-        """Whether what is held occurs in the old text with more of that after it."""
-        place = self._old.find(self._held)
-        return 0 <= place < len(self._old) - len(self._held)
-
-    def _overlap(self, held: bytes) -> int:
-        longest = min(len(held), len(self._old))
-        return next((n for n in range(longest, self._min_bytes - 1, -1) if self._old.endswith(held[:n])), 0)
+    text = text_to_continue(parts)
+    content = text.rstrip() if capability == "prefill" else text
+    if not content.strip() or capability == "none":
+        return None
+    turn: dict[str, Any] = {"role": "assistant", "content": content}
+    if capability in {"prefix", "partial"}:
+        turn[capability] = True
+    closing = [{"role": "user", "content": go_on.replace(LAST_WORDS, _last_words(text))}]
+    return [*messages, turn, *(closing if capability == "message" else ())]
 
 
-Part = Mapping[str, Any]
+def continuing_fields(capability: Capability) -> Mapping[str, Any]:
+    """What else the request has to say."""
+    if capability == "continue_final_message":
+        return {"continue_final_message": True, "add_generation_prompt": False}
+    return {}
 
 
-def is_continuable(parts: Sequence[Part]) -> bool:
-    """Whether a log with these parts can be taken up, for all that a fence would keep of it.
+def emitted_tokens(parts: Sequence[Mapping[str, Any]], reported: Sequence[int | None]) -> int:
+    """Tokens of the answer so far: the sum of what its attempts reported, an estimate if one of them did not."""
+    if reported and None not in reported:
+        return sum(count for count in reported if count is not None)
+    return sum(map(_estimated, _texts(parts)))
 
-    A tool call at its end may be half-written, so a fence keeps what stands before it.
-    """
-    kept = parts[:-1] if parts and parts[-1]["type"] == "tool_call" else parts
-    return continuing_messages([], kept, "prefill") is not None
+
+def less_tokens(options: Mapping[str, Any], emitted: int) -> Mapping[str, Any] | None:
+    """The options with the limits of length reduced by what was emitted; `None` if nothing is left of one."""
+    left = {name: options[name] - emitted for name in _LIMITS if isinstance(options.get(name), int)}
+    return None if any(tokens < 1 for tokens in left.values()) else {**options, **left}
+
+
+def _texts(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    return (part.get("text") or part.get("arguments") or "" for part in parts)
+
+
+def _estimated(text: str) -> int:
+    others = len(text) - len(text.encode("ascii", "ignore"))
+    return -(-(len(text) - others) // _ASCII_A_TOKEN) + others
+
+
+def _last_words(text: str) -> str:
+    words = " ".join(text[-2 * _MAX_LAST_CHARS :].split())
+    if len(words) <= _MAX_LAST_CHARS:
+        return words
+    _, blank, whole = words[-_MAX_LAST_CHARS:].partition(" ")
+    return whole if blank else words[-_MAX_LAST_CHARS:]
+
+
+def is_continuable(parts: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None) -> bool:
+    """Whether an answer with these parts, under these options, can be taken up."""
+    return bool(text_to_continue(parts).strip()) and allows_continuation(options or {})
 
 
 class Continuing:
     """One continuation of the message `parts`, which are continuable."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
         self._parts = parts
-        self._trimmer: OverlapTrimmer | None = None
+        self._joiner: Joiner | None = None
+        self._gap = Gap("")
 
     def request_to(self, provider: Provider, request: CompletionRequest) -> CompletionRequest:
         """The request that asks this provider to go on. Raises `ProviderRejected` if it cannot be asked."""
-        messages = continuing_messages(request.messages, self._parts, provider.settings.continuation)
+        settings = provider.settings
+        go_on = settings.continuation_text or GO_ON
+        messages = continuing_messages(request.messages, self._parts, settings.continuation, go_on=go_on)
         if messages is None:
             raise ProviderRejected
-        # A prefilled answer goes on by itself; a model that was told to go on may begin with the last words again.
-        told = provider.settings.continuation == "message"
-        self._trimmer = OverlapTrimmer(str(self._parts[-1]["text"]).encode()) if told else None
-        return replace(request, messages=messages)
+        shown = str(messages[len(request.messages)]["content"])
+        self._joiner = Joiner(shown, is_told=settings.continuation == "message")
+        self._gap = Gap(text_to_continue(self._parts)[len(shown) :])
+        return replace(request, messages=messages, extra=continuing_fields(settings.continuation))
 
     def trimmed(self, events: Sequence[Event]) -> Sequence[Event]:
-        """The events without the beginning that repeats the end of what is kept."""
+        """The events without the beginning that repeats what is kept. Raises `Ambiguous`."""
         fresh: list[Event] = []
         for event in events:
-            if self._trimmer is None:
-                fresh.append(event)
-            elif event.kind == "text":
-                fresh += _text(self._trimmer.feed(event.value))
+            if event.kind == "text":
+                fresh += self._joined(event.value)
             else:
-                fresh += [*self.rest(), event]
+                # Reasoning comes first, before there is anything to join.
+                fresh += [*(self.rest() if self._is_joining else ()), event]
         return fresh
 
     def rest(self) -> Sequence[Event]:
-        """What was held back in case it is a repetition, now that nothing more can decide it."""
-        trimmer, self._trimmer = self._trimmer, None
-        return _text(trimmer.finish()) if trimmer is not None else ()
+        """What was held back in case it is a repetition, now that nothing more can decide it. Raises `Ambiguous`."""
+        joiner, self._joiner = self._joiner, None
+        return _text(self._gap.feed(joiner.finish())) if joiner is not None else ()
+
+    @property
+    def _is_joining(self) -> bool:
+        return self._joiner is not None and self._joiner.is_holding
+
+    def _joined(self, value: bytes) -> Sequence[Event]:
+        if self._joiner is not None:
+            value = self._joiner.feed(value)
+        return _text(self._gap.feed(value))
 
 
 def _text(value: bytes) -> Sequence[Event]:
-    return [Event("text", value, len(value))] if value else ()
+    return pieces(Event("text", value, len(value))) if value else ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from services.worker.attempts.attempt import Attempt, Handover, can_continue, failed
-from services.worker.attempts.continuation import is_continuable
+from services.worker.attempts.continuation import allows_continuation, is_continuable
 from services.worker.attempts.patience import Patience, patiently
 from services.worker.providers.provider import CompletionRequest, Provider
 from services.worker.writing.appender import Appender
@@ -40,12 +40,16 @@ _STORE = "store"
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How to claim a stream: what is kept of it, why, from whom, and what it has cost before."""
+    """How to claim a stream: what is kept of it, why, from whom, and what it has cost before.
+
+    Of its providers the one after `after_provider` is asked first, and those `ruled_out` are not.
+    """
 
     mode: Literal["continue", "restart"] = "restart"
     reason: str = "start"
     holder: str = ""
-    first_provider: int = 0
+    after_provider: str = ""
+    ruled_out: frozenset[str] = frozenset()
     spent: Mapping[int, AttemptUsage] = field(default_factory=dict)
     # Attempts that the store's troubles have cost, not the stream: they are not counted.
     excused: int = 0
@@ -114,18 +118,26 @@ class Jobs:
 
     async def _next_plan(self, claimed: Claimed, attempt: Attempt, handover: Handover, plan: _Plan) -> _Plan:
         """The plan for taking over from ourselves."""
+        request = attempt.request
+        is_open = not handover.must_restart and allows_continuation(request.options)
+        policy = claimed.interruption if is_open else "restart"
+        ruled_out = plan.ruled_out | handover.ruled_out
         return _Plan(
-            mode=await self._mode(attempt.writer.id, attempt.request.model, claimed.interruption),
+            mode=await self._mode(attempt.writer.id, request.model, policy, ruled_out),
             reason=handover.reason,
             holder=attempt.writer.nonce,
-            first_provider=handover.next_provider,
+            after_provider=handover.provider or plan.after_provider,
+            ruled_out=ruled_out,
             spent={**plan.spent, attempt.writer.attempt: attempt.writer.usage},
             excused=plan.excused + (handover.reason == _STORE),
         )
 
-    async def _mode(self, stream_id: str, model: str, interruption: str) -> Literal["continue", "restart"]:
+    async def _mode(
+        self, stream_id: str, model: str, interruption: str, ruled_out: frozenset[str] = frozenset()
+    ) -> Literal["continue", "restart"]:
         """Continue if the stream's policy, a provider and what has been said so far allow it."""
-        if interruption == "restart" or not any(can_continue(provider) for provider in self._providers_of(model)):
+        able = [each for each in self._providers_of(model) if can_continue(each) and each.name not in ruled_out]
+        if interruption == "restart" or not able:
             return "restart"
         stall_s = self._settings.store_stall_s
         content = await patiently(lambda: read_content(self._store, stream_id), within_s=stall_s)
@@ -178,9 +190,8 @@ class Jobs:
             request,
             writer,
             store=self._store,
-            providers=self._providers_of(request.model),
+            providers=_in_turn(self._providers_of(request.model), plan),
             spent=plan.spent,
-            first_provider=plan.first_provider,
             settings=self._settings,
             metrics=self._metrics,
         )
@@ -270,3 +281,11 @@ def _cause(failure: StoreError | Lost | StoreStalled | TimeoutError) -> str:
             return "the store refuses appends"
         case TimeoutError():
             return "no answer in time"
+
+
+def _in_turn(providers: Sequence[Provider], plan: _Plan) -> Sequence[Provider]:
+    """The providers that may be asked, the one after the last first. Were none left, all of them."""
+    names = [provider.name for provider in providers]
+    first = names.index(plan.after_provider) + 1 if plan.after_provider in names else 0
+    turned = [*providers[first:], *providers[:first]]
+    return [provider for provider in turned if provider.name not in plan.ruled_out] or turned

@@ -10,19 +10,29 @@ from typing import Any
 from prometheus_client import Counter
 
 from services.worker.attempts.continuation import Continuing
-from services.worker.attempts.failover import Retry, after_failure
+from services.worker.attempts.failover import Failure, NextStep, Retry, after_failure, ruled_out
+from services.worker.attempts.joining import Ambiguous
+from services.worker.attempts.report import report
 from services.worker.attempts.stop_scope import StopScope
 from services.worker.providers.provider import CompletionRequest, CompletionStream, Pouring, Provider
 from services.worker.writing.writer import Writer
-from shared.errors import ProviderError, TailraceError, UnknownModel
+from shared.errors import (
+    ProviderError,
+    ProviderModelMissing,
+    ProviderPolicy,
+    ProviderRejected,
+    ProviderTruncated,
+    TailraceError,
+    UnknownModel,
+)
 from shared.log.events import Event
 from shared.log.tokens import noted
+from shared.settings.settings import Settings
 from shared.telemetry.metrics import Metrics
 
 __all__ = ("Answered", "Broken", "Outcome", "Pump", "Stopped")
 
 logger = logging.getLogger(__name__)
-
 
 # A counter has a lock, and counting each chunk by itself took 3 % of a busy worker.
 _COUNTED_AT_ONCE = 16
@@ -44,50 +54,82 @@ class Stopped:
 class Broken:
     """Nobody gives (the rest of) this answer. `has_begun` says whether readers have seen some of this attempt.
 
-    `index` is the provider that failed last.
+    `provider` failed last, those `ruled_out` need not be asked again. With `must_restart` the answer could not be taken
+    up where it broke off, but may be begun anew.
     """
 
     error: TailraceError
     has_begun: bool = False
-    index: int = 0
+    provider: str = ""
+    ruled_out: frozenset[str] = frozenset()
+    must_restart: bool = False
 
 
 Outcome = Answered | Stopped | Broken
 
 
 class Pump:
-    """Pumps one attempt. Providers are asked in turn, beginning with number `first`."""
+    """Pumps one attempt. Providers are asked in turn."""
 
-    def __init__(self, providers: Sequence[Provider], *, max_tries: int, metrics: Metrics, first: int = 0) -> None:
+    def __init__(self, providers: Sequence[Provider], *, settings: Settings, metrics: Metrics) -> None:
         self._providers = providers
-        self._max_tries = max_tries
+        self._settings = settings
         self._metrics = metrics
-        self._first = first
 
     async def run(self, request: CompletionRequest, writer: Writer, continuing: Continuing | None = None) -> Outcome:
         """Everything that came has been handed to the writer. The ending, whatever it is, is the caller's to write."""
         if not self._providers:
             return Broken(UnknownModel())
-        index, tries = self._first % len(self._providers), 1
+        failures: list[Failure] = []
+        index = 0
         while True:
             provider, produced = self._providers[index], writer.produced
             try:
                 return await self._ask(provider, request, writer, continuing)
+            except Ambiguous:
+                logger.info("the continuation may be a repetition, or not", extra={"stream": writer.id})
+                return Broken(ProviderTruncated(), provider=provider.name, must_restart=True)
             except ProviderError as error:
-                where = {"stream": writer.id, "attempt": writer.attempt, "provider": provider.name}
-                logger.warning("provider failed: %s", error.code, extra=where)
+                failures.append(Failure(index, error, time.monotonic()))
+                report(error, provider=provider.name, writer=writer, words=self._settings.log_provider_messages)
                 if writer.produced > produced:
-                    return Broken(error, has_begun=True, index=index)
-                step = after_failure(
-                    error, index=index, providers=len(self._providers), tries=tries, max_tries=self._max_tries
-                )
+                    return self._broken(failures, error, writer, has_begun=True)
+                step = self._next_step(failures)
                 if not isinstance(step, Retry):
-                    return Broken(error, index=index)
+                    return self._broken(failures, step.error, writer, is_refused=_is_refused(failures, continuing))
                 with StopScope(writer) as scope:
                     await asyncio.sleep(step.pause_s)
                 if scope.happened:
                     return Stopped()
-                index, tries = step.index, tries + 1
+                index = step.index
+
+    def _next_step(self, failures: Sequence[Failure]) -> NextStep:
+        return after_failure(
+            failures,
+            providers=len(self._providers),
+            max_tries=self._settings.provider_tries,
+            policy_failover=self._settings.policy_failover,
+        )
+
+    def _broken(
+        self,
+        failures: Sequence[Failure],
+        error: ProviderError,
+        writer: Writer,
+        *,
+        has_begun: bool = False,
+        is_refused: bool = False,
+    ) -> Broken:
+        # The state names the provider whose error is told.
+        writer.note({"provider": next(self._providers[each.index].name for each in failures if each.error is error)})
+        out = {index for index in ruled_out(failures) if not is_refused or not _refuses_to_continue(failures, index)}
+        return Broken(
+            error,
+            has_begun=has_begun,
+            provider=self._providers[failures[-1].index].name,
+            ruled_out=frozenset(self._providers[index].name for index in out),
+            must_restart=is_refused,
+        )
 
     async def _ask(
         self, provider: Provider, request: CompletionRequest, writer: Writer, continuing: Continuing | None
@@ -116,6 +158,7 @@ class Pump:
     ) -> None:
         asked, tally = time.monotonic(), _Tally(writer, self._metrics.provider_chunks.labels(provider=provider.name))
         await stream.open()
+        writer.note({"provider": provider.name})
         # What continues an answer is compared with its beginning, read by read.
         pouring = stream if continuing is None and isinstance(stream, Pouring) else None
         is_first = True
@@ -124,7 +167,6 @@ class Pump:
                 if is_first:
                     is_first = False
                     self._metrics.time_to_first_token.observe(time.monotonic() - asked)
-                    writer.note({"provider": provider.name})
                 tally.count(events)
                 writer.add(continuing.trimmed(events) if continuing is not None else events)
                 await writer.room()
@@ -158,6 +200,20 @@ class _Tally:
     def close(self) -> None:
         self._counter.inc(self._uncounted)
         self._uncounted = 0
+
+
+def _is_refused(failures: Sequence[Failure], continuing: Continuing | None) -> bool:
+    """Whether a continuation was asked for, and some provider would not have it."""
+    return continuing is not None and any(_refuses_to_continue(failures, failure.index) for failure in failures)
+
+
+def _refuses_to_continue(failures: Sequence[Failure], index: int) -> bool:
+    """Whether a provider did not like the request, which may be for the turn that was added to it."""
+    errors = [failure.error for failure in failures if failure.index == index]
+    return any(
+        isinstance(error, ProviderRejected) and not isinstance(error, ProviderPolicy | ProviderModelMissing)
+        for error in errors
+    )
 
 
 def _note_usage(provider: Provider, stream: CompletionStream, writer: Writer) -> None:

@@ -12,6 +12,7 @@ from services.worker.providers.dialect import Call, Dialect, FrameReader
 from services.worker.providers.http.body import ResponseBody
 from services.worker.providers.http.session import HttpRequest, respond
 from services.worker.providers.provider import CompletionRequest, Outcome
+from services.worker.providers.refusal import located, read_refusal
 from shared.errors import ProviderAuth, ProviderError, ProviderStalled, ProviderTruncated
 from shared.log.events import Event
 from shared.settings.providers import ProviderSettings
@@ -24,8 +25,7 @@ _TRAILER_S: Final = 5.0
 _ANSWERS: Final = frozenset(
     {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NON_AUTHORITATIVE_INFORMATION}
 )
-# What is looked at of the body of a refusal, and for how long.
-_MAX_REFUSAL_BYTES: Final = 64 * 1024
+# How long a probe waits for what a refusal has to say.
 _REFUSAL_S: Final = 1.0
 
 _TOO_LONG: Final = "The model provider took longer than a whole answer may take."
@@ -83,8 +83,22 @@ class ConfiguredProvider:
 
     async def refused(self, response: aiohttp.ClientResponse, body: ResponseBody, deadline: float) -> ProviderError:
         """The error that a response is, with what its body says of it."""
-        said = await _beginning_of(body, deadline)
-        return self._dialect.error_of_response(response.status, response.headers, said)
+        said = await read_refusal(body.read, deadline)
+        return self.located(self._dialect.error_of_response(response.status, response.headers, said), response)
+
+    def located(self, error: ProviderError, response: aiohttp.ClientResponse | None = None) -> ProviderError:
+        """The same error, knowing which call it answers, and without our key in the provider's words."""
+        path = self._path() + self._dialect.path
+        secret = (self._settings.api_key(self._environment) or "").strip()
+        if response is None:
+            return located(error, path=path)
+        return located(error, path=path, status=response.status, headers=response.headers, secret=secret)
+
+    def _path(self) -> str:
+        """The path of the base URL, for logs: neither host nor query."""
+        _, _, after_scheme = self._settings.base_url.partition("://")
+        _, slash, folder = after_scheme.partition("/")
+        return slash + folder.partition("?")[0]
 
     async def _send(self, call: Call, limit: asyncio.Timeout) -> aiohttp.ClientResponse:
         url = self._settings.base_url + call.path
@@ -113,6 +127,7 @@ class Completion:
         self._request: CompletionRequest | None = request
         self._frames: FrameReader | None = None
         self._opening: asyncio.Timeout | None = None
+        self._response: aiohttp.ClientResponse | None = None
         self._body: ResponseBody | None = None
         self._outcome: Outcome | None = None
         self._failure: ProviderError | None = None
@@ -149,8 +164,11 @@ class Completion:
         self._opening = asyncio.timeout_at(self._deadline())
         try:
             response = await self._provider.respond(request, limit=self._opening)
+        except ProviderError as error:
+            raise self._provider.located(error) from None
         finally:
             self._opening = None
+        self._response = response
         self._body = ResponseBody(response)
         if response.status not in _ANSWERS:
             try:
@@ -169,8 +187,12 @@ class Completion:
         except ProviderError as error:
             # What goes wrong after the end of the content takes nothing from the answer.
             if not frames.is_whole:
-                raise self._explained(error) from None
-        if events := frames.finish():
+                raise self._provider.located(self._explained(error), self._response) from None
+        try:
+            events = frames.finish()
+        except ProviderError as error:
+            raise self._provider.located(error, self._response) from None
+        if events:
             self._has_begun = True
             return events
         self._outcome = frames.outcome
@@ -242,14 +264,3 @@ class Completion:
         if self._trailer_s == inf:
             self._trailer_s = asyncio.get_running_loop().time() + _TRAILER_S
         return self._trailer_s
-
-
-async def _beginning_of(body: ResponseBody, deadline: float) -> bytes:
-    """As much of a refusal as comes in time: its status says the most of it already."""
-    last, start = min(deadline, asyncio.get_running_loop().time() + _REFUSAL_S), b""
-    try:
-        while len(start) < _MAX_REFUSAL_BYTES and (data := await body.read(last)):
-            start += data
-    except ProviderError:
-        return start
-    return start[:_MAX_REFUSAL_BYTES]

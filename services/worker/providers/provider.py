@@ -21,11 +21,15 @@ UNKNOWN_REASON = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """What a provider is asked. `options` are the caller's parameters; a dialect passes on those that it knows."""
+    """What a provider is asked. `options` are the caller's parameters; a dialect passes on those that it knows.
+
+    `extra` are members that the worker itself has to add for this provider.
+    """
 
     model: str
     messages: Sequence[Mapping[str, Any]] = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:

@@ -104,7 +104,7 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
     stream.put(tail=tail, safe=call.safe)
     stream.add("bytes", added)
     stream.put(**call.updates)
-    if start == 0 and tail > 0:
+    if start == 0 and call.events and not (call.events[0].is_terminal or call.events[0].kind == "usage"):
         stream.meta.setdefault(b"first_ms", str(now).encode())
     if call.events and call.events[-1].is_terminal:
         _close(stream, call.events[-1].kind, retention, now)

@@ -6,7 +6,7 @@ from typing import Final
 from services.worker.providers.dialect import Call, Dialect
 from services.worker.providers.openai.chunks import ChunkReader
 from services.worker.providers.openai.errors import error_of_status
-from services.worker.providers.openai.request import OPTIONS, request_body
+from services.worker.providers.openai.request import OPTIONS, check_options, request_body
 from services.worker.providers.provider import CompletionRequest
 from shared.errors import ProviderError
 from shared.settings.providers import ProviderSettings
@@ -22,11 +22,12 @@ class _OpenAI:
     name = "openai"
     path = "/chat/completions"
     options = OPTIONS
-    continuations = frozenset({"prefill", "message", "none"})
+    continuations = frozenset({"prefill", "prefix", "partial", "continue_final_message", "message", "none"})
 
     def completion(self, request: CompletionRequest, settings: ProviderSettings, *, key: str | None) -> Call:
         headers = {"Accept": _EVENT_STREAM, "Content-Type": "application/json", **_credentials(key)}
-        body = request_body(request, include_usage=settings.include_usage)
+        check_options(request, settings)
+        body = request_body(request, include_usage=settings.include_usage, settings=settings)
         return Call("POST", self.path, headers, body)
 
     def probe(self, settings: ProviderSettings, *, key: str | None) -> Call:
@@ -40,7 +41,7 @@ class _OpenAI:
         return ChunkReader(is_declared=media_type == _EVENT_STREAM)
 
     def error_of_response(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        return error_of_status(status, headers)
+        return error_of_status(status, headers, body)
 
 
 OPENAI: Final[Dialect] = _OpenAI()

@@ -116,7 +116,8 @@ local function append(keys, args)
   if args[i] then
     call('HSET', meta, unpack(args, i + 1))
   end
-  if start == 0 and offset > 0 then
+  -- A stream that begins with its end, or with a count, has not said a word.
+  if start == 0 and offset > 0 and not OVER[args[first]] and args[first] ~= 'usage' then
     call('HSETNX', meta, 'first_ms', digits(now_ms()))
   end
   if is_over then
