@@ -1,20 +1,23 @@
-"""Where the browser's files are on disk."""
+"""The browser's files on disk."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ("index_file", "reference_file", "static_dir")
+__all__ = ("index_file", "reference_file", "static_folders")
+
+_WEB = Path(__file__).resolve().parent
 
 
-def static_dir() -> Path:
-    """Return the folder that is served under `/static/`, absolute; the edge is told of it, it does not look for it."""
-    return Path(__file__).resolve().parent / "static"
+def static_folders() -> Mapping[str, Path]:
+    """Return the folders that are served below `/static/`, by their path there; they refer to each other by it."""
+    return {name: _WEB / name for name in ("chat", "client/src", "reference")}
 
 
 def index_file() -> Path:
-    """Return the chat page, served at `/`; it refers to its parts by `/static/…`."""
-    return static_dir() / "index.html"
+    """Return the chat page, served at `/`."""
+    return _WEB / "chat" / "index.html"
 
 
 def reference_file() -> Path:
     """Return the page of the HTTP interface, served at `/docs`."""
-    return static_dir() / "reference.html"
+    return _WEB / "reference" / "reference.html"

@@ -457,7 +457,7 @@ async def test_a_state_is_kept_by_nobody_either(broker: Stack, log: RedisStore, 
 
 
 async def test_pages_come_under_a_strict_policy(broker: Stack) -> None:
-    for path in ("/", "/static/app.js", "/docs", "/static/reference.js"):
+    for path in ("/", "/static/chat/app.js", "/docs", "/static/reference/reference.js"):
         async with opened(broker.ports[0], "GET", path) as answer:
             assert answer.status == 200
             assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -465,7 +465,9 @@ async def test_pages_come_under_a_strict_policy(broker: Stack) -> None:
             await answer.read()
 
 
-@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/files.py", "/nothing", "/v1", "/v1/streams/"])
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/chat/%2e%2e/files.py", "/static/files.py", "/nothing", "/v1", "/v1/streams/"]
+)
 async def test_what_is_not_there_is_404_in_the_same_shape(broker: Stack, path: str) -> None:
     assert_error(*await call(broker.ports[0], "GET", path), 404, "not_found")
 

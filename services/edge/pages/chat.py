@@ -7,7 +7,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from services.web.files import index_file, static_dir
+from services.web.files import index_file, static_folders
 
 __all__ = ("PAGE_HEADERS", "install")
 
@@ -42,4 +42,5 @@ class _Files(StaticFiles):
 
 def install(app: FastAPI) -> None:
     app.include_router(_router)
-    app.mount("/static", _Files(directory=static_dir()), name="static")
+    for path, folder in static_folders().items():
+        app.mount(f"/static/{path}", _Files(directory=folder), name=path)

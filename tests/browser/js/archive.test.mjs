@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { forgetTurn, loadTurns, pruneTurns, saveTurn } from '../../../services/web/static/archive.js';
-import { newTurn } from '../../../services/web/static/conversation.js';
-import { applyEvent } from '../../../services/web/static/message.js';
+import { forgetTurn, loadTurns, pruneTurns, saveTurn } from '../../../services/web/chat/archive.js';
+import { newTurn } from '../../../services/web/chat/conversation.js';
+import { applyEvent } from '../../../services/web/client/src/message.js';
 
 const HOUR_MS = 3_600_000;
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
-import { LIMITS, backoffMs, followStream } from '../../../services/web/static/client.js';
+import { LIMITS, backoffMs, followStream } from '../../../services/web/client/src/client.js';
 
 const FAST = { baseMs: 1, capMs: 4, stallMs: 5_000 };
 const SSE = { 'Content-Type': 'text/event-stream; charset=utf-8' };
@@ -17,7 +17,7 @@ function frame(offset, event) {
 /**
  * Follow a real server whose n-th connection is answered by the n-th script, the last one for all further ones.
  * @param {((response: import('node:http').ServerResponse, request: import('node:http').IncomingMessage) => void)[]} scripts
- * @param {Partial<import('../../../services/web/static/client.js').FollowOptions>} options
+ * @param {Partial<import('../../../services/web/client/src/client.js').FollowOptions>} options
  */
 async function follow(scripts, options = {}) {
   /** @type {(string | undefined)[]} */

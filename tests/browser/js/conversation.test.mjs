@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { messagesFor, newTurn } from '../../../services/web/static/conversation.js';
-import { applyEvent } from '../../../services/web/static/message.js';
+import { messagesFor, newTurn } from '../../../services/web/chat/conversation.js';
+import { applyEvent } from '../../../services/web/client/src/message.js';
 
 /**
  * @param {string} prompt

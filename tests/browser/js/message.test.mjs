@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { applyEvent, applyState, isOver, newMessage, textOf } from '../../../services/web/static/message.js';
+import { applyEvent, applyState, isOver, newMessage, textOf } from '../../../services/web/client/src/message.js';
 
 /** @param {...object} events */
 function after(...events) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { SseParser } from '../../../services/web/static/sse.js';
+import { SseParser } from '../../../services/web/client/src/sse.js';
 
 const STREAM = '\uFEFFretry: 1200\r\n\r\n: hb\n\nid: 1-4.00000000\rdata: {"delta":"für 🌊"}\r\rdata: a\r\ndata:b\n\nid\ndata\n\n'
   + 'id: 1-9.00000000\n\nid: no\0good\ndata: c\n\nretry: 1e3\nevent: x\nnothing\ndata:  two spaces\n\nid: 1-10.0\ndata: cut';

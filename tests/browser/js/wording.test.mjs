@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { newTurn } from '../../../services/web/static/conversation.js';
-import { isWorthRetrying } from '../../../services/web/static/failure.js';
-import { directionOf } from '../../../services/web/static/lines.js';
-import { applyEvent } from '../../../services/web/static/message.js';
-import { handoverWords, lackWords, statusWords } from '../../../services/web/static/wording.js';
+import { newTurn } from '../../../services/web/chat/conversation.js';
+import { isWorthRetrying } from '../../../services/web/client/src/failure.js';
+import { directionOf } from '../../../services/web/chat/lines.js';
+import { applyEvent } from '../../../services/web/client/src/message.js';
+import { handoverWords, lackWords, statusWords } from '../../../services/web/chat/wording.js';
 
 const NOW = { stopping: false, leftMs: 0, quietMs: 0, nobodyThere: false, handover: '' };
 const asked = newTurn('Why?', { stream: 'a' });

@@ -1,8 +1,8 @@
 // @ts-check
 
-/** @typedef {import('./client.js').FollowState} FollowState */
-/** @typedef {import('./failure.js').Failure} Failure */
-/** @typedef {import('./message.js').Message} Message */
+/** @typedef {import('../client/src/client.js').FollowState} FollowState */
+/** @typedef {import('../client/src/failure.js').Failure} Failure */
+/** @typedef {import('../client/src/message.js').Message} Message */
 /** @typedef {import('./conversation.js').Turn} Turn */
 
 /**
@@ -86,7 +86,7 @@ export function announcement(state, message, { nobodyThere, handover }) {
  * What an event tells of another worker that took over.
  * @param {Message} before
  * @param {Message} after
- * @param {import('./client.js').StreamEvent} event
+ * @param {import('../client/src/client.js').StreamEvent} event
  * @returns {string} empty: nothing
  */
 export function handoverWords(before, after, event) {
@@ -132,7 +132,7 @@ const BY_CODE = {
 };
 
 /**
- * @param {Failure | import('./message.js').StreamError} failure
+ * @param {Failure | import('../client/src/message.js').StreamError} failure
  * @returns {string} a sentence for the reader
  */
 export function failureWords(failure) {

@@ -1,12 +1,12 @@
 // @ts-check
 import { AnswerView } from './answer.js';
 import { cloned, setText, within } from './elements.js';
-import { isWorthRetrying } from './failure.js';
-import { textOf } from './message.js';
+import { isWorthRetrying } from '../client/src/failure.js';
+import { textOf } from '../client/src/message.js';
 import { factsOf, failureWords, lackWords } from './wording.js';
 
 /** @typedef {import('./conversation.js').Turn} Turn */
-/** @typedef {import('./failure.js').Failure} Failure */
+/** @typedef {import('../client/src/failure.js').Failure} Failure */
 
 /**
  * `live`: the answer is being followed; `failure`: what is wrong with the way to it.

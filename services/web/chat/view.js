@@ -3,7 +3,7 @@ import { setText, within } from './elements.js';
 import { TurnView } from './turn.js';
 
 /** @typedef {import('./conversation.js').Turn} Turn */
-/** @typedef {import('./failure.js').Failure} Failure */
+/** @typedef {import('../client/src/failure.js').Failure} Failure */
 
 /**
  * What the reader does.

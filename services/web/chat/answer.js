@@ -2,8 +2,8 @@
 import { cloned } from './elements.js';
 import { directionOf, lastLineStart } from './lines.js';
 
-/** @typedef {import('./message.js').Message} Message */
-/** @typedef {import('./message.js').Part} Part */
+/** @typedef {import('../client/src/message.js').Message} Message */
+/** @typedef {import('../client/src/message.js').Part} Part */
 
 // A long answer is cut into blocks at line ends: laying out one node of 200 KB anew for each token makes pages slow.
 const BLOCK_CHARS = 2_000;

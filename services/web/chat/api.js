@@ -1,7 +1,7 @@
 // @ts-check
-import { readFailure, unreachable } from './failure.js';
+import { readFailure, unreachable } from '../client/src/failure.js';
 
-/** @typedef {import('./failure.js').Failure} Failure */
+/** @typedef {import('../client/src/failure.js').Failure} Failure */
 
 /** @typedef {{role: 'user' | 'assistant', content: string}} ChatMessage */
 

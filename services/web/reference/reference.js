@@ -1,7 +1,7 @@
 // @ts-check
 // Shows the OpenAPI document of this edge. Everything in it becomes text, never markup.
 
-import { within } from './elements.js';
+import { within } from '../chat/elements.js';
 
 /** @typedef {Record<string, any>} Json */
 

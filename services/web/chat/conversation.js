@@ -1,7 +1,7 @@
 // @ts-check
-import { newMessage, textOf } from './message.js';
+import { newMessage, textOf } from '../client/src/message.js';
 
-/** @typedef {import('./message.js').Message} Message */
+/** @typedef {import('../client/src/message.js').Message} Message */
 /** @typedef {import('./api.js').ChatMessage} ChatMessage */
 
 /** Milliseconds since 1970; 0 = not yet. @typedef {{created: number, first: number, finished: number}} Times */

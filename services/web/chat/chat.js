@@ -1,18 +1,18 @@
 // @ts-check
 import { ApiError, cancelStream, createStream, eventsUrl, listModels, readStream } from './api.js';
 import { forgetTurn, loadTurns, openStorage, pruneTurns, saveTurn } from './archive.js';
-import { backoffMs, followStream } from './client.js';
+import { backoffMs, followStream } from '../client/src/client.js';
 import { messagesFor, newTurn } from './conversation.js';
-import { isWorthRetrying, ownFault, unknownStream } from './failure.js';
-import { addGap, applyEvent, applyState, isOver } from './message.js';
+import { isWorthRetrying, ownFault, unknownStream } from '../client/src/failure.js';
+import { addGap, applyEvent, applyState, isOver } from '../client/src/message.js';
 import { Painter } from './painter.js';
 import { RunningList } from './running.js';
 import { View } from './view.js';
 import { announcement, handoverWords, statusWords } from './wording.js';
 import { WorkerWatch } from './workers.js';
 
-/** @typedef {import('./client.js').FollowState} FollowState */
-/** @typedef {import('./client.js').StreamEvent} StreamEvent */
+/** @typedef {import('../client/src/client.js').FollowState} FollowState */
+/** @typedef {import('../client/src/client.js').StreamEvent} StreamEvent */
 /** @typedef {import('./conversation.js').Turn} Turn */
 
 const TICK_MS = 200;
