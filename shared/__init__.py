@@ -1,3 +1,3 @@
-"""What edge and worker agree on: events, positions, keys, the store, settings, errors, telemetry."""
+"""The contract of edge and worker: events, positions, keys, the store, settings, errors, telemetry."""
 
 __all__ = ()

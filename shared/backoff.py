@@ -33,7 +33,7 @@ class Backoff:
 
     @property
     def is_pausing(self) -> bool:
-        """Whether something has failed since the last success."""
+        """Return whether something has failed since the last success."""
         return self._failures > 0
 
     def next_s(self) -> float:

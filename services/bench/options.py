@@ -1,4 +1,4 @@
-"""How much is measured. `TINY` is for the test suite: everything happens, nothing is proven."""
+"""The size of a measurement. `TINY` is for the test suite: everything happens, nothing is proven."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a scenario found: figures by case and subject, and whether they are what was promised."""
+"""The findings of a scenario: figures by case and subject, and whether they are what was promised."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -61,7 +61,7 @@ def at_least(what: str, value: float, bound: float) -> Check:
 
 
 def ratio(value: float, base: float) -> float:
-    """How many times the base; a base too small to be measured counts as the smallest there is."""
+    """Return the multiple of the base; a base too small to be measured counts as the smallest there is."""
     return value / base if base else inf
 
 

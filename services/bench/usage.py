@@ -1,4 +1,4 @@
-"""What processes use, as the kernel counts it."""
+"""CPU and memory of processes, as the kernel counts them."""
 
 import os
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _UTIME, _STIME = 11, 12
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where a measurement was taken. `load` is the one-minute load average before it began."""
+    """The machine of a measurement. `load` is the one-minute load average before it began."""
 
     cores: int
     processor: str

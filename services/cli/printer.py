@@ -19,7 +19,7 @@ _NO_NEWS: Final = frozenset({"start"})
 
 
 class Printer(Protocol):
-    """Where `ask` and `tail` put what they get."""
+    """The output of `ask` and `tail`."""
 
     def event(self, event: StreamEvent) -> None:
         """Print one event of the stream, at once."""

@@ -1,3 +1,3 @@
-"""What commands share when they talk to a terminal: output, exit codes, failures; no command itself."""
+"""The parts that commands share when they talk to a terminal: output, exit codes, failures; no command itself."""
 
 __all__ = ()

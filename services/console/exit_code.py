@@ -1,4 +1,4 @@
-"""What a command says to the shell that ran it."""
+"""The exit codes of commands."""
 
 from enum import IntEnum
 

@@ -20,7 +20,7 @@ _HINTS: Final = {
 
 
 class Failure(TailraceError):
-    """What a command could not do. `hint` says how to get on; empty if the sentence says it all."""
+    """A command that could not do its work. `hint` suggests how to go on; empty if the sentence says it all."""
 
     code = "command_failed"
     text = "The command failed."
@@ -37,12 +37,12 @@ def failure_of(error: ClientError) -> Failure:
 
 
 def hint_for(error: TailraceError) -> str:
-    """What to do about an error, or nothing."""
+    """Return advice about an error, empty if there is none."""
     if isinstance(error, Failure):
         return error.hint
     return hint_of(error.code)
 
 
 def hint_of(code: str) -> str:
-    """What to do about an error code, or nothing."""
+    """Return advice about an error code, empty if there is none."""
     return _HINTS.get(code, "")

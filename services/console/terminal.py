@@ -19,7 +19,7 @@ _HARMLESS = {ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}
 
 
 def is_json(output: Output) -> bool:
-    """Whether a command answers in JSON lines: when told so, or when its output goes into a pipe."""
+    """Return whether a command answers in JSON lines: when told so, or when its output goes into a pipe."""
     if output == "auto":
         return not sys.stdout.isatty()
     return output == "json"

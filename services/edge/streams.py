@@ -1,4 +1,4 @@
-"""What the routes do, free of HTTP: create, open, look at, cancel and delete streams on behalf of a caller."""
+"""The edge's operations, free of HTTP: create, open, look at, cancel and delete streams on behalf of a caller."""
 
 import logging
 import secrets
@@ -180,7 +180,7 @@ class Streams:
             yield
 
     async def _touch(self, stream_id: str) -> None:
-        """What is read is not evicted next. Not worth failing a reader for."""
+        """Mark a finished stream as read, so that it is not evicted next. Not worth failing a reader for."""
         try:
             await self._store.touch(stream_id)
         except StoreError as error:
@@ -264,7 +264,7 @@ class Streams:
         return snapshot
 
     async def _absence(self, caller: Caller, stream_id: str) -> UnknownStream | StreamExpired:
-        """Why there is no such stream for this caller: unknown and foreign look the same."""
+        """Return the reason why there is no such stream for this caller: unknown and foreign look the same."""
         tombstone = await self._store.tombstone(stream_id) if is_stream_id(stream_id) else None
         if tombstone is None or tombstone.tenant != caller.tenant or await self._store.meta(stream_id) is not None:
             return UnknownStream()

@@ -1,4 +1,4 @@
-"""What `tailrace up` tells its children beyond what the user has configured, as a file and as variables."""
+"""The configuration that `tailrace up` adds for its children, as a file and as variables."""
 
 import tomllib
 from collections.abc import Mapping
@@ -50,12 +50,12 @@ def child_environment(
 
 
 def names_model(settings: Settings, model_port: int) -> bool:
-    """Whether the user's own providers include the built-in model's address."""
+    """Return whether the user's own providers include the built-in model's address."""
     return any(is_model(provider, model_port) for provider in settings.providers)
 
 
 def is_model(provider: ProviderSettings, model_port: int) -> bool:
-    """Whether a provider is at the address of the built-in model."""
+    """Return whether a provider is at the address of the built-in model."""
     addresses = (f"http://{LOOPBACK}:{model_port}/", f"http://localhost:{model_port}/")
     return f"{provider.base_url}/".startswith(addresses)
 

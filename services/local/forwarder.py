@@ -27,7 +27,7 @@ class LineSplitter:
         return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
     def end(self) -> list[str]:
-        """What was said last, without a line end."""
+        """Return the last words, without a line end."""
         lines, self._rest = ([self._rest] if self._rest else []), b""
         return [line.decode("utf-8", "replace") for line in lines]
 

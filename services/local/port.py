@@ -9,7 +9,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen there now (connections of an earlier one may still be closing)."""
+    """Return whether a server could listen there now (connections of an earlier one may still be closing)."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""What the supervisor is told about one process: how to start it, when it is ready, how long it may take to stop."""
+"""The description of one process for the supervisor: how to start it, when it is ready, how long it may take to stop."""
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping

@@ -19,7 +19,7 @@ async def until(check: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def is_ok(url: str) -> bool:
-    """Whether a GET is answered with 200 within a second."""
+    """Return whether a GET is answered with 200 within a second."""
     timeout = aiohttp.ClientTimeout(total=_DEADLINE_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:

@@ -80,7 +80,7 @@ def redis_program(server: Server, folder: Folder, *, url: str, environment: Mapp
 
 
 async def answers(url: str) -> bool:
-    """Whether the Redis at an address answers PING (and is done with loading)."""
+    """Return whether the Redis at an address answers PING (and is done with loading)."""
     return await trouble_at(url) is None
 
 

@@ -1,4 +1,4 @@
-"""When a crashed child is started again, and when no more."""
+"""The restarts of a crashed child: how soon, and how many."""
 
 from collections import deque
 from typing import Final

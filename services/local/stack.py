@@ -1,4 +1,4 @@
-"""What `tailrace up` will run, decided before anything is started."""
+"""The plan of `tailrace up`, made before anything is started."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _NO_PROVIDER: Final = "no provider is configured: name one in tailrace.toml, or 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     edges: int = 2
     workers: int = 1
@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class LocalRedis:
-    """Where Redis is; with a `server` it is ours to start."""
+    """The Redis to use; with a `server` it is ours to start."""
 
     url: str = field(repr=False)
     name: str

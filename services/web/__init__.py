@@ -1,4 +1,4 @@
-"""The browser's side: the chat page, the reference of the interface, and the stream client; plain files, no build step."""
+"""The browser's side: the chat page, the reference of the interface, the stream client; plain files, no build step."""
 
 __all__ = ("files",)
 

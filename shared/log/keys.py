@@ -20,7 +20,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def is_stream_id(text: str) -> bool:
-    """Whether an untrusted string has the form of a stream id."""
+    """Return whether an untrusted string has the form of a stream id."""
     return _ID.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which attempts wrote a stream, and what that says about a cursor.
+"""The attempts that wrote a stream, and the verdict on a cursor that follows from them.
 
 Every claim leaves a fence: attempt `a` kept the first `keep` units and wrote on from there. With all fences at hand
 any cursor is judged by arithmetic alone. Nothing here talks to Redis: pure decides, async does.
@@ -67,7 +67,7 @@ class Lineage:
         return {fence.attempt: fence.nonce for fence in self._fences}
 
     def judge(self, cursor: EventId) -> Resume | Reset:
-        """Whether a reader that holds everything up to `cursor` can go on from there."""
+        """Return whether a reader that holds everything up to `cursor` can go on from there."""
         (attempt, offset), nonce = cursor
         known = next((fence for fence in self._fences if fence.attempt == attempt), None)
         if known is None:
@@ -89,7 +89,7 @@ class Lineage:
         return EventId(Position(fence.attempt, offset), fence.nonce)
 
     def _kept_of(self, attempt: int) -> float:
-        """How much of what `attempt` had written every later attempt kept."""
+        """Return how many units of `attempt` every later attempt kept."""
         return min((fence.keep for fence in self._fences if fence.attempt > attempt), default=float("inf"))
 
     def _writer_of(self, offset: int) -> Fence:

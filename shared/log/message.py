@@ -12,7 +12,7 @@ _GROWING: Final = {"tool_call": "arguments", "file": "url"}
 
 
 def is_content(event: Event) -> bool:
-    """Whether the event is part of the message itself, not news about it."""
+    """Return whether the event is part of the message itself, not news about it."""
     return event.kind in DELTA_KINDS or event.kind == "tool_call" or event.kind in ASIDE_KINDS
 
 

@@ -62,7 +62,7 @@ class DeltaPage(Sequence[LogEntry]):
     __hash__ = None  # type: ignore[assignment]
 
     def end_after(self, position: Position) -> Position | None:
-        """Where the page ends if it continues `position` without a hole, in the same attempt; None if it does not."""
+        """Return the end of the page if it continues `position` without a hole in the same attempt, else None."""
         (attempt, offset), at = position, 0
         ids, values = self.ids, self.values
         while at < len(ids):  # nearly always once: a `for` over both would have to build two iterators
@@ -73,7 +73,7 @@ class DeltaPage(Sequence[LogEntry]):
         return tuple.__new__(Position, (attempt, offset))  # as `Position(…)`, for half of the time
 
     def formatted(self, frame: Callable[[bytes, bytes, bytes, bytes], bytes], nonce: bytes) -> bytes:
-        """What `frame` makes of each entry's id, the nonce, its kind and its text in JSON."""
+        """Return what `frame` makes of each entry's id, the nonce, its kind and its text in JSON, joined."""
         if len(self.ids) == 1:
             return frame(self.ids[0], nonce, self.kinds[0], json_line(self.values[0].decode()))
         lines = [json_line(value.decode()) for value in self.values]

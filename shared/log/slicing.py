@@ -1,4 +1,4 @@
-"""What is left of an event for a reader that already holds the first part of it.
+"""Cutting an event for a reader that already holds the first part of it.
 
 Offsets count bytes, so an event cut anywhere by an old cursor has an exact remainder: this is what makes merging
 events harmless to every cursor that was ever given out.
@@ -24,7 +24,7 @@ def after(entry: LogEntry, offset: int) -> LogEntry | None:
 
 
 def is_inside_character(entry: LogEntry, offset: int) -> bool:
-    """Whether an offset points into the middle of a character of this event."""
+    """Return whether an offset points into the middle of a character of this event."""
     if not entry.start < offset < entry.position.offset:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What the attempts of a stream have cost in tokens: the form that meta keeps of it, and the sum that readers see."""
+"""Tokens of a stream's attempts: the lines that meta keeps of them, and the sum that readers see."""
 
 from collections.abc import Mapping
 from typing import Any, Final

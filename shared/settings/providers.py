@@ -68,11 +68,11 @@ class ProviderSettings(BaseModel):
         return fields
 
     def allows(self, option: str) -> bool:
-        """Whether an option that Tailrace does not know may be passed on."""
+        """Return whether an option that Tailrace does not know may be passed on."""
         return option in self.allow_options or self.allow_options == "*" or "*" in self.allow_options
 
     def serves(self, model: str) -> bool:
-        """Whether a pattern of `models` (as in `gpt-*`) names this model."""
+        """Return whether a pattern of `models` (as in `gpt-*`) names this model."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def api_key(self, environment: Mapping[str, str]) -> str | None:

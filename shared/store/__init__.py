@@ -1,3 +1,3 @@
-"""What is asked of a store, every answer, and pure functions over both; the stores are in `redis` and `memory`."""
+"""The calls of a store, every answer, and pure functions over both; the stores are in `redis` and `memory`."""
 
 __all__ = ()

@@ -1,4 +1,4 @@
-"""What things take in Redis, as the sums count it: the same numbers and the same arithmetic as in Lua."""
+"""Memory of things in Redis as the sums count it: the same numbers and the same arithmetic as in Lua."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, replace
@@ -17,7 +17,7 @@ _STRING_BYTES: Final = 16
 
 
 def share_bytes(*, folded: int, is_fully_folded: bool) -> int:
-    """What the sums count for a stream besides its bytes: its keys, and until it is folded whole room to grow into.
+    """Return what the sums count for a stream besides its bytes: its keys, and until it is folded room to grow into.
 
     Twice as much once anything is folded, because blocks grow too.
     """
@@ -27,13 +27,13 @@ def share_bytes(*, folded: int, is_fully_folded: bool) -> int:
 
 
 def room_bytes(size: int) -> int:
-    """What so many bytes in one piece take: rounded up to a quarter of the power of two below, as allocators do."""
+    """Return the bytes that one piece of `size` takes: rounded up to a quarter of the power of two below, as allocators do."""
     step = 1 << max((size - 1).bit_length() - 3, 0)
     return -(-size // step) * step
 
 
 def request_room_bytes(size: int) -> int:
-    """What a request of `size` bytes counts."""
+    """Return the bytes that a request of `size` bytes counts."""
     return size if size < _LARGE_REQUEST_BYTES else room_bytes(size + _STRING_BYTES)
 
 
@@ -56,7 +56,7 @@ _CHURN_LEAST_S, _CHURN_SURE_S, _CHURN_MOST_S = 10.0, 60.0, 600.0
 
 
 class TombstoneAccounting:
-    """How fast streams come and go, and so how long a tombstone may stand for all of them to stay small."""
+    """The rate at which streams come and go, and from it the life of a tombstone that keeps all of them small."""
 
     def __init__(self) -> None:
         self._since: tuple[float, int] | None = None

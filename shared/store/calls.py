@@ -1,4 +1,4 @@
-"""What a store is asked: the arguments of its calls."""
+"""The arguments of a store's calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Eviction = Literal["expired", "evicted"]
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long keys live: `live_ms` beyond the last heartbeat, `retain_ms` after the end, a tombstone longer still."""
+    """The life of keys: `live_ms` beyond the last heartbeat, `retain_ms` after the end, a tombstone longer still."""
 
     live_ms: int
     retain_ms: int

@@ -1,4 +1,4 @@
-"""What a reader at a cursor gets from a snapshot of the log. Pure: the caller reads, and does what this says."""
+"""The next step of a reader at a cursor, decided from a snapshot of the log. Pure: the caller reads, and obeys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ Step = Deliver | UpToDate | Gap | Reset | Renamed | Vanished
 
 
 def at_end(meta: Meta, verdict: Step) -> bool:
-    """Whether the stream is over and a reader with this verdict has all of it: nothing will ever come."""
+    """Return whether the stream is over and a reader with this verdict has all of it: nothing will ever come."""
     return meta.is_over and isinstance(verdict, UpToDate)
 
 

@@ -1,4 +1,4 @@
-"""What a store says about a stream, a listing, its sums and its server."""
+"""The answers of a store about a stream, a listing, its sums and its server."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ Status = Literal["queued", "running", "done", "error", "cancelled"]
 
 
 def evicts(policy: str) -> bool:
-    """Whether a Redis with this `maxmemory-policy` drops keys when it is full. Tailrace runs on none that does."""
+    """Return whether a Redis with this `maxmemory-policy` drops keys when it is full. Tailrace runs on none that does."""
     return policy != "noeviction"
 
 
 def is_over(status: str) -> bool:
-    """Whether a stream with this status has its terminal event."""
+    """Return whether a stream with this status has its terminal event."""
     return status in {"done", "error", "cancelled"}
 
 
@@ -93,7 +93,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """What is left of a stream: whose it was, when it went, and whether it was deleted."""
+    """The rest of a stream that is gone: whose it was, when it went, and whether it was deleted."""
 
     tenant: str
     gone_ms: int
@@ -158,12 +158,12 @@ class Server:
 
     @property
     def evicts(self) -> bool:
-        """Whether keys are dropped at the limit, and streams with them."""
+        """Return whether keys are dropped at the limit, and streams with them."""
         return evicts(self.policy)
 
 
 def unreported(meta: Meta) -> AttemptUsage:
-    """What is known of the attempt that `meta` shows, when its provider will never say: the bytes it had written."""
+    """Return the known usage of the attempt in `meta` whose provider will never report: the bytes it had written."""
     kept = next((fence.keep for fence in meta.fences if fence.attempt == meta.attempt), 0)
     known = meta.usages.get(meta.attempt, {})
     return {"provider": meta.provider, **known, "output_bytes": meta.tail - kept}

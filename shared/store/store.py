@@ -54,7 +54,7 @@ class Tailer(Protocol):
     async def read(
         self, cursors: Mapping[str, Position], *, count: int, block_ms: int | None
     ) -> Mapping[str, Sequence[LogEntry]]:
-        """What follows the cursors, at most `count` entries a stream. `block_ms=None` does not wait.
+        """Return the entries after the cursors, at most `count` for each stream. `block_ms=None` does not wait.
 
         A stream that does not exist is silent: check, then read (`Store.present`).
         """
@@ -78,7 +78,7 @@ class CancelListener(Protocol):
 
 
 class StreamRequests(Protocol):
-    """What callers ask for: streams are created, stopped, deleted and listed. Used by the edge."""
+    """The calls of the edge's clients: streams are created, stopped, deleted and listed."""
 
     async def create(self, new: NewStream, retention: Retention) -> CreateReply:
         """Atomic: meta, request, lease index and expiries are set together, or nothing is."""
@@ -102,7 +102,7 @@ class StreamRequests(Protocol):
 
 
 class StreamReads(Protocol):
-    """What readers ask for: the log, its state, and what is left of a stream that is gone. Used by edge and worker."""
+    """The calls of readers, on edge and worker: the log, its state, and the tombstone of a stream that is gone."""
 
     async def meta(self, stream_id: str) -> Meta | None: ...
 
@@ -124,7 +124,7 @@ class StreamReads(Protocol):
 
 
 class StreamWrites(Protocol):
-    """What a writer asks for, from claim to ending. Used by the worker."""
+    """The calls of a writer in a worker, from claim to ending."""
 
     async def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
         """The claim is the lock and the fence: afterwards no older attempt can write. Fence first, read after."""
@@ -151,7 +151,7 @@ class StreamWrites(Protocol):
 
 
 class StoreMaintenance(Protocol):
-    """What is asked of all streams together: what is due, folded, held, and may go. Used by sweeper and budget."""
+    """The calls about all streams together: which are due, folded, counted, and may go. Used by sweeper and budget."""
 
     async def due(self, *, limit: int) -> Sequence[str]:
         """Live streams whose lease or dispatch deadline has passed, by Redis' clock."""
@@ -196,7 +196,7 @@ class StoreMaintenance(Protocol):
         ...
 
     async def footprint(self, stream_id: str) -> int:
-        """What the keys of a stream really take in the store."""
+        """Return the bytes that the keys of a stream really take in the store."""
         ...
 
     async def statistics(self) -> Mapping[str, int]:

@@ -54,7 +54,7 @@ class Version(NamedTuple):
 
     @property
     def is_enough(self) -> bool:
-        """Whether it has functions and what they call."""
+        """Return whether it has functions and what they call."""
         return self.number >= _OLDEST[self.product]
 
     @property

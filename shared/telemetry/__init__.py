@@ -1,3 +1,3 @@
-"""What a process tells its operator: log lines and metrics."""
+"""Log lines and metrics: the ways in which a process tells its operator."""
 
 __all__ = ()

@@ -1,4 +1,4 @@
-"""What a process tells its operator: log lines and metrics. Neither ever holds a prompt, an answer or a key.
+"""Metrics, and the values of their labels. None ever holds a prompt, an answer or a key.
 
 Third-party loggers speak from `warning` on, at level `debug` from `info` on: their debug lines print bodies.
 """
@@ -113,7 +113,7 @@ LABEL_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def counted(counter: Counter) -> int:
-    """What a counter stands at, all its labels together."""
+    """Return the value of a counter, all its labels together."""
     return round(
         sum(sample.value for family in counter.collect() for sample in family.samples if sample.name.endswith("_total"))
     )

@@ -1,4 +1,4 @@
-"""What one would write without Tailrace: a StreamingResponse for each reader, a queue behind it, one XREAD for all.
+"""A plain server to compare with: a StreamingResponse for each reader, a queue behind it, one XREAD for all.
 
 Specification: `redis_url`, `port`. Serves `/sub/{id}`.
 """

@@ -34,7 +34,7 @@ _MOST_AT_ONCE: Final = 256
 
 
 class Sink(Protocol):
-    """Where events go."""
+    """The receiver of events."""
 
     ids: list[str]
 

@@ -1,4 +1,4 @@
-"""What Redis takes for answers of 500 tokens of 5 bytes: ours live and folded, and the ways that others store them."""
+"""Memory of Redis for answers of 500 tokens of 5 bytes: ours live and folded, and the ways that others store them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -26,7 +26,7 @@ _PATIENCE_S: Final = 300.0
 
 @dataclass(slots=True)
 class _Heard:
-    """What one reader got, in bytes of text."""
+    """The bytes of text that one reader got."""
 
     text_bytes: int = 0
     gap_bytes: int = 0

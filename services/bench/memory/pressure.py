@@ -41,7 +41,7 @@ _MAXMEMORY_SHARE: Final = 1.1
 
 @dataclass(slots=True)
 class _Run:
-    """What is counted while bytes are pushed through."""
+    """The counts of one run while bytes are pushed through."""
 
     budget_bytes: int
     pushed_bytes: int = 0
@@ -144,7 +144,7 @@ class _Talk:
 
 
 async def _baseline(author: Author) -> int:
-    """What Redis uses with the functions loaded and one stream there, before anything is pushed."""
+    """Return what Redis uses with the functions loaded and one stream there, before anything is pushed."""
     writer = await author.begin()
     await author.end(writer)
     return (await author.store.server()).used_bytes

@@ -1,3 +1,3 @@
-"""What is measured, one scenario a module."""
+"""The scenarios, one a module."""
 
 __all__ = ()

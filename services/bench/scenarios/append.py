@@ -1,4 +1,4 @@
-"""What Redis pays for our appends, next to the bare XADD, and what an edge's tail of many streams costs it."""
+"""The price of our appends in Redis, next to the bare XADD, and of an edge's tail of many streams."""
 
 from typing import Final
 

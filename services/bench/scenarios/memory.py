@@ -1,4 +1,4 @@
-"""What streams cost Redis, and what keeps that bounded: folding, eviction, trimming."""
+"""The memory of streams in Redis, and its bounds: folding, eviction, trimming."""
 
 from services.bench.memory.bytes_per_token import bytes_per_token
 from services.bench.memory.large_stream import large_stream

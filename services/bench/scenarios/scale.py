@@ -1,4 +1,4 @@
-"""How the cost of an event grows: with readers of one stream, with streams, and with edge processes."""
+"""The growth of an event's cost: with readers of one stream, with streams, and with edge processes."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""What Tailrace adds to the first token: create-and-stream through edge, queue and worker, over asking the provider."""
+"""The delay that Tailrace adds to the first token: create-and-stream through edge, queue and worker, over the provider alone."""
 
 import random
 import socket

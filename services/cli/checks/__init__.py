@@ -1,3 +1,3 @@
-"""What `tailrace doctor` looks at: pure judgements over what was found, and the little that asks."""
+"""The checks of `tailrace doctor`: pure judgements over what was found, and the little that asks."""
 
 __all__ = ()

@@ -44,7 +44,7 @@ class Places:
         return ""
 
     def is_variable(self, where: Sequence[str | int]) -> bool:
-        """Whether the environment says it."""
+        """Return whether the environment says it."""
         return _variable(where) in self.environment
 
     def said_twice(self) -> list[tuple[str, str]]:

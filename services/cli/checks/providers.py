@@ -37,12 +37,12 @@ class ProviderAnswer:
 
     @property
     def has_only_patterns(self) -> bool:
-        """Whether nobody could name a model of it: the file has patterns, and the provider lists nothing."""
+        """Return whether nobody could name a model of it: the file has patterns, and the provider lists nothing."""
         return not self.models and not any(map(is_name, self.settings.models))
 
 
 def is_name(model: str) -> bool:
-    """Whether this is the name of a model rather than a pattern such as `gpt-*`."""
+    """Return whether this is the name of a model rather than a pattern such as `gpt-*`."""
     return not set("*?[").intersection(model)
 
 

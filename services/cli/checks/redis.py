@@ -117,7 +117,7 @@ def queue(state: QueueState, *, place: str) -> Finding:
 
 
 def workers(seen: Sequence[WorkerSeen], *, waiting: int) -> Finding:
-    """Whether somebody would answer a question that is asked now."""
+    """Return whether somebody would answer a question that is asked now."""
     taking = [worker for worker in seen if not worker.draining]
     if not taking:
         detail = f"none is running; {waiting} streams wait for one" if waiting else "none is running"
@@ -138,7 +138,7 @@ def _mute(check: str, place: str, error: StoreError, fix: str) -> Finding:
 
 
 def is_about_password(error: StoreError) -> bool:
-    """Whether Redis wants a password (NOAUTH) or another one (WRONGPASS)."""
+    """Return whether Redis wants a password (NOAUTH) or another one (WRONGPASS)."""
     return isinstance(error.__cause__, AuthenticationError)
 
 
@@ -225,7 +225,7 @@ def strain(info: Info, usage: ByteSums, tenants: Mapping[str, int], *, settings:
 
 
 def skew(offset_s: float) -> Finding:
-    """How far this machine's clock is from that of Redis. Leases are Redis' own, only times shown would be off."""
+    """Judge the distance of this machine's clock from that of Redis. Leases are Redis' own; only times shown would be off."""
     detail = f"{abs(offset_s) * 1000:.0f} ms {'behind' if offset_s > 0 else 'ahead of'} Redis"
     fix = "synchronise the clocks of this machine and of Redis (chrony, systemd-timesyncd)"
     if abs(offset_s) >= _SKEW_FAILURE_S:
@@ -236,7 +236,7 @@ def skew(offset_s: float) -> Finding:
 
 
 async def _infos(client: "Redis") -> Sequence[Info]:
-    """That of each master."""
+    """Return the information of each master."""
     masters = await client.router.masters() if isinstance(client, ClusterClient) else [client]
     return [await master.info() for master in masters]
 
@@ -247,7 +247,7 @@ def _worst(findings: Sequence[Finding]) -> Finding:
 
 
 async def _memory(client: "Redis", info: Info, settings: Settings) -> Finding:
-    """What Redis may use, unless a limit is near: that is the more urgent news."""
+    """Judge the memory that Redis may use, unless a limit is near: that is the more urgent finding."""
     store = RedisStore(client, Keyspace(settings.prefix))
     tenants = await store.tenants() if settings.max_tenant_bytes else {}
     near = strain(info, await store.usage(), tenants, settings=settings)

@@ -1,4 +1,4 @@
-"""Which edge to ask next, and how long to wait before asking."""
+"""The choice of the next edge, and the wait before it is asked."""
 
 import random
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _TRIES_ONCE_ANSWERED: Final = 12
 
 
 def is_edge_url(url: str) -> bool:
-    """Whether an edge could be there."""
+    """Return whether an edge could be there."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -51,7 +51,7 @@ class Edges:
 
 @dataclass(slots=True)
 class Patience:
-    """How long to wait before the next try, and when to give up: soon if no edge has ever answered, else late.
+    """The waits between tries, and the time to give up: soon if no edge has ever answered, else late.
 
     Full jitter: a thousand readers of a restarted edge must not come back in the same millisecond.
     """

@@ -45,7 +45,7 @@ class StreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How following ended: with the terminal event, or with None because the cursor was at the end already (204)."""
+    """The end of following: with the terminal event, or with None because the cursor was at the end already (204)."""
 
     event: StreamEvent | None
 
@@ -64,7 +64,7 @@ class _Lost(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """What a reader has. The cursor moves only after the event has been handed on."""
+    """The progress of a reader. The cursor moves only after the event has been handed on."""
 
     sink: EventSink
     cursor: str | None
@@ -109,7 +109,7 @@ class StreamReader:
         return str(answer["id"])
 
     async def providers(self) -> Sequence[Mapping[str, Any]]:
-        """What `GET /v1/providers` lists: name, dialect, models, status."""
+        """Return what `GET /v1/providers` lists: name, dialect, models, status."""
         answer = await self._insist("GET", "/v1/providers")
         providers: Sequence[Mapping[str, Any]] = answer["providers"]
         return providers

@@ -1,3 +1,3 @@
-"""Who may do what and how much: callers, admission and limits; no HTTP routes."""
+"""Rights and limits of callers: identity, admission and sizes; no HTTP routes."""
 
 __all__ = ()

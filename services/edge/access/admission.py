@@ -1,4 +1,4 @@
-"""Whether there is memory for another stream. No create scans: sums are sampled, and what was let in since is added."""
+"""Return whether there is memory for another stream. No create scans: sums are sampled, and what was let in since is added."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ _TENANTS: Final = 1000
 
 @dataclass(slots=True)
 class _Sample:
-    """What Redis said, and what was let in since. `coming_bytes` of it may not have been there yet."""
+    """The last sums from Redis, and the bytes let in since. `coming_bytes` of it may not have been there yet."""
 
     taken_at: float = float("-inf")
     held_bytes: int = 0

@@ -1,4 +1,4 @@
-"""Who may have something large on its way now: nothing that is is in any sum, and it can be more than what is there."""
+"""A limit on large things under way: they are in no sum yet, and together can be more than all that is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

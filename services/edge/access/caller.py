@@ -1,4 +1,4 @@
-"""Who is asking. Every route gets its caller from here, so that authentication changes one place."""
+"""The caller of a request. Every route gets it from here, so that authentication changes one place."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, get_args

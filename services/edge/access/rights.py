@@ -1,4 +1,4 @@
-"""What a caller may do, checked in one place: every operation of `Streams` names the right it needs."""
+"""Rights, checked in one place: every operation of `Streams` names the right it needs."""
 
 import functools
 from collections.abc import Awaitable, Callable

@@ -25,7 +25,7 @@ async def livez() -> Response:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_class=Response, responses={503: {"description": "Not ready; the body says why."}})
 async def readyz(request: Request, verbose: str | None = None) -> Response:
-    """Whether a load balancer should send readers here; with `?verbose` also which workers there are."""
+    """Return whether a load balancer should send readers here; with `?verbose` also which workers there are."""
     state = request.app.state
     if state.streams.is_draining:
         return problem(503, "draining", "This edge is going away.", retryable=True)

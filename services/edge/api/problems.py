@@ -36,7 +36,7 @@ def problem(
 
 
 def explain(error: ValidationError | RequestValidationError) -> str:
-    """Where the body is wrong and why, without repeating what was sent."""
+    """Return the place and the kind of a fault in a body, without repeating what was sent."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     more = len(error.errors()) - 1

@@ -1,4 +1,4 @@
-"""Whether this edge can do its work: asked by load balancers, and answered by trying."""
+"""Return whether this edge can do its work: asked by load balancers, and answered by trying."""
 
 import logging
 from typing import Final, NamedTuple

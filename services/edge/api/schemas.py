@@ -143,7 +143,7 @@ class _Error(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What every refusal looks like."""
+    """The shape of every refusal."""
 
     error: _Error
 

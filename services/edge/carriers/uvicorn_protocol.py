@@ -160,7 +160,7 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        """What is no body, as a trailer, is bounded like a head: the parser would keep it, and read it without end.
+        """Bound what is no body, such as a trailer, like a head: the parser would keep it, and read it without end.
 
         Who has begun to answer reads no further, so what still comes is not kept for it.
         """
@@ -197,7 +197,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._refuse(400, "This is not an HTTP request.")
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes always
-        """Whether the connection stays: for answers that are due to a peer that has said all it wanted to.
+        """Return whether the connection stays: for answers that are due to a peer that has said all it wanted to.
 
         One that ends its half while it is being answered is taken for one that leaves, as browsers do.
         """

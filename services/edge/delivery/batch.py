@@ -51,7 +51,7 @@ class Batch:
 
     @property
     def cursor(self) -> EventId:
-        """Where a reader is after this batch."""
+        """The place of a reader after this batch."""
         return EventId(self.position, self._nonces[self.position.attempt])
 
     @property
@@ -79,14 +79,14 @@ class Batch:
         return framed
 
     def after(self, offset: int) -> "Batch | None":
-        """What of this batch a reader at `offset` has yet to see; a cursor inside an event gets its exact rest."""
+        """Return the part of this batch after `offset`; a cursor inside an event gets the exact rest of it."""
         if offset <= self.start:
             return self
         rest = [part for entry in self.entries if (part := after(entry, offset))]
         return Batch(rest, self._nonces) if rest else None
 
     def is_inside_character(self, offset: int) -> bool:
-        """Whether no event can ever have ended at `offset`, which is at or after the start."""
+        """Return whether no event can ever have ended at `offset`, which is at or after the start."""
         if offset <= self.start:
             return False
         return any(is_inside_character(entry, offset) for entry in self.entries)

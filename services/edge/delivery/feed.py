@@ -118,7 +118,7 @@ class Feed:
         return EventId(self.tail, self.nonces.get(self.tail.attempt))
 
     def covers(self, cursor: EventId) -> bool:
-        """Whether the feed alone can serve a reader: it would be let go on, and no older batch is needed."""
+        """Return whether the feed alone can serve a reader: it would be let go on, and no older batch is needed."""
         self._lineage.tail = self.tail.offset
         verdict = self._lineage.judge(cursor)
         if not isinstance(verdict, Resume) or verdict.offset < self.base:

@@ -69,7 +69,7 @@ class Hub:
         return feed
 
     def is_followed(self, feed: Feed) -> bool:
-        """Whether the tail still keeps this feed up to date."""
+        """Return whether the tail still keeps this feed up to date."""
         return self.feeds.get(feed.id) is feed
 
     def unfollow(self, reader: Follower, feed: Feed | None) -> None:

@@ -26,7 +26,7 @@ class Channel(NamedTuple):
 
 
 class LiveReader(Protocol):
-    """Whoever takes a ready chunk now, and can be given up."""
+    """A reader that takes a ready chunk now, and can be given up."""
 
     def write(self, chunked: bytes) -> DirectSocket | None:
         """Take a chunk. Answers a socket if nothing waits in front of it, so that the next may go there unasked."""
@@ -67,7 +67,7 @@ class LiveReaders:
             self._rearrange()
 
     def targets(self) -> "LiveTargets":
-        """Who gets a chunk that is there now, whatever happens to them until it is written."""
+        """Return the readers of a chunk that is there now, whatever happens to them until it is written."""
         if self._targets is None:
             self._targets = LiveTargets(self, self._members)
         return self._targets

@@ -43,7 +43,7 @@ class Parcel:
 
     @property
     def is_large(self) -> bool:
-        """Whether it is one event of a folded block, which can be as long as the message."""
+        """Return whether it is one event of a folded block, which can be as long as the message."""
         return self.events == 1 and len(self.payload) > PAGE_BYTES
 
     def take(self) -> bytes:

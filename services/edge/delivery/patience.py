@@ -26,7 +26,7 @@ _PASSING_STATUSES = frozenset({429, 503})
 
 
 def is_for_now(refusal: TailraceError) -> bool:
-    """Whether the same request may be granted later: Redis is away, this edge is going, a limit is reached."""
+    """Return whether the same request may be granted later: Redis is away, this edge is going, a limit is reached."""
     return refusal.retryable and refusal.status in _PASSING_STATUSES
 
 

@@ -90,7 +90,7 @@ class Readers:
         return ready
 
     def retry_ms(self) -> int:
-        """When a reader shall come back: spread out, so that one edge's readers do not arrive as a storm."""
+        """Return the reconnect delay: spread out, so that one edge's readers do not arrive as a storm."""
         return round(self._settings.retry_ms * random.uniform(0.5, 1.5))
 
     def expiry(self) -> float:

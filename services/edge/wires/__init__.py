@@ -1,3 +1,3 @@
-"""How events look on a connection: one module for each wire; nothing about sockets or Redis."""
+"""Events as they look on a connection: one module for each wire; nothing about sockets or Redis."""
 
 __all__ = ()

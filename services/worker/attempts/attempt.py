@@ -138,7 +138,7 @@ class Attempt:
         return emitted_tokens(parts, reported)
 
     def _may_go_on(self, outcome: Broken) -> bool:
-        """Whether another attempt may take this one's place: something was said, and somebody may do better."""
+        """Return whether another attempt may take this one's place: something was said, and somebody may do better."""
         if self._claimed.interruption == "fail":
             return False
         return outcome.must_restart or (outcome.has_begun and self._may_do_better(outcome))
@@ -167,7 +167,7 @@ class Attempt:
 
 
 def can_continue(provider: Provider) -> bool:
-    """Whether a provider can take up an answer where it broke off."""
+    """Return whether a provider can take up an answer where it broke off."""
     settings = provider.settings
     return settings.continuation != "none" and allows_continuation(settings.extra_body)
 

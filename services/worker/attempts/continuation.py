@@ -43,7 +43,7 @@ _ASCII_A_TOKEN: Final = 4
 
 
 def allows_continuation(options: Mapping[str, Any]) -> bool:
-    """Whether an answer under these options can be taken up: one of a given form, or a forced call, comes whole."""
+    """Return whether an answer under these options can be taken up: one of a given form, or a forced call, comes whole."""
     form, choice = options.get("response_format"), options.get("tool_choice")
     is_formed = form is not None and not (isinstance(form, dict) and form.get("type") == "text")
     return not is_formed and choice in (None, "auto", "none")
@@ -120,7 +120,7 @@ def _last_words(text: str) -> str:
 
 
 def is_continuable(parts: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None) -> bool:
-    """Whether an answer with these parts, under these options, can be taken up."""
+    """Return whether an answer with these parts, under these options, can be taken up."""
     return bool(text_to_continue(parts).strip()) and allows_continuation(options or {})
 
 

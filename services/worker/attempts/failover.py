@@ -113,7 +113,7 @@ def most_useful(failures: Sequence[Failure]) -> ProviderError:
 
 
 def _concerns_one(error: ProviderError, *, policy_failover: bool) -> bool:
-    """Whether another provider, or the same one later, may do better."""
+    """Return whether another provider, or the same one later, may do better."""
     if isinstance(error, ProviderPolicy):
         return policy_failover
     return error.asks_others or error.may_be_asked_again

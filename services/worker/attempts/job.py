@@ -40,7 +40,7 @@ _STORE = "store"
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How to claim a stream: what is kept of it, why, from whom, and what it has cost before.
+    """The plan of a claim: what is kept of the stream, why, from whom, and what it has cost before.
 
     Of its providers the one after `after_provider` is asked first, and those `ruled_out` are not.
     """
@@ -271,7 +271,7 @@ class Jobs:
 
 
 def _cause(failure: StoreError | Lost | StoreStalled | TimeoutError) -> str:
-    """Why a stream was not handed over, in words for the log."""
+    """Return why a stream was not handed over, in words for the log."""
     match failure:
         case StoreError():
             return failure.message

@@ -28,7 +28,7 @@ _SIGN_CHARS: Final = 3
 
 
 class Ambiguous(Exception):
-    """Whether the new text repeats the old one cannot be told."""
+    """Return whether the new text repeats the old one cannot be told."""
 
 
 class Joiner:
@@ -67,7 +67,7 @@ class Joiner:
         return b"" if self._decided or not self._held else self._settled(is_over=True)
 
     def _may_grow(self) -> bool:
-        """Whether the old text holds what is held, with more after it."""
+        """Return whether the old text holds what is held, with more after it."""
         if not self._is_told:
             return len(self._held) < len(self._old) and self._old.startswith(self._held)
         # The first place of a longer text is never before that of its beginning.
@@ -103,7 +103,7 @@ class Joiner:
         return long[0] if long else 0
 
     def _may_repeat_on(self, overlap: int) -> bool:
-        """Whether too little has come after the repetition to see if it begins anew."""
+        """Return whether too little has come after the repetition to see if it begins anew."""
         after = self._held[overlap:]
         return len(after) < _SIGN_CHARS and self._old[len(self._old) - overlap :].startswith(after)
 
@@ -164,7 +164,7 @@ def _shared(one: str, other: str) -> int:
 
 
 def _may_be_chance(said: str) -> bool:
-    """Whether texts can easily have so much in common, for one of few different characters sooner than others.
+    """Return whether texts can easily have so much in common, for one of few different characters sooner than others.
 
     What begins with a line end is no model's reply, and what a list of lines says twice.
     """
@@ -177,7 +177,7 @@ def _is_of_words(text: str) -> bool:
 
 
 def _is_periodic(said: str) -> bool:
-    """Whether a text is made of one thing said at least twice: "ha ha ", a line of dashes."""
+    """Return whether a text is made of one thing said at least twice: "ha ha ", a line of dashes."""
     half = said[: -(-len(said) // 2)]
     place = said.find(half, 1)
     while 0 < place <= len(said) // 2:
@@ -188,13 +188,13 @@ def _is_periodic(said: str) -> bool:
 
 
 def _goes_on(said: str, after: str) -> bool:
-    """Whether what follows a repetition begins as the repetition did, as in a series; nothing at all might."""
+    """Return whether what follows a repetition begins as the repetition did, as in a series; nothing at all might."""
     shared = _shared(said[:_SIGN_CHARS], after)
     return shared in {_SIGN_CHARS, len(after)} or not _is_of_words(after[:shared])
 
 
 def _recurs(before: str, said: str, border: int) -> bool:
-    """Whether a repetition may be a line of a series, the last `border` characters of which begin the next such line.
+    """Return whether a repetition may be a line of a series, the last `border` characters of which begin the next such line.
 
     Then what stands before it ends as it does itself before those characters. A text begins as a line does.
     """

@@ -203,12 +203,12 @@ class _Tally:
 
 
 def _is_refused(failures: Sequence[Failure], continuing: Continuing | None) -> bool:
-    """Whether a continuation was asked for, and some provider would not have it."""
+    """Return whether a continuation was asked for, and some provider would not have it."""
     return continuing is not None and any(_refuses_to_continue(failures, failure.index) for failure in failures)
 
 
 def _refuses_to_continue(failures: Sequence[Failure], index: int) -> bool:
-    """Whether a provider did not like the request, which may be for the turn that was added to it."""
+    """Return whether a provider did not like the request, which may be for the turn that was added to it."""
     errors = [failure.error for failure in failures if failure.index == index]
     return any(
         isinstance(error, ProviderRejected) and not isinstance(error, ProviderPolicy | ProviderModelMissing)
@@ -217,7 +217,7 @@ def _refuses_to_continue(failures: Sequence[Failure], index: int) -> bool:
 
 
 def _note_usage(provider: Provider, stream: CompletionStream, writer: Writer) -> None:
-    """What this attempt has cost so far, as far as the provider said."""
+    """Note what this attempt has cost so far, as far as the provider said."""
     usage: dict[str, Any] = {"provider": provider.name, **(stream.usage or {})}
     writer.usage = usage
     writer.note(noted({writer.attempt: usage}))

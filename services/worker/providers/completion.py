@@ -260,7 +260,7 @@ class Completion:
         return min(next_s, self._last_s)
 
     def _trailer(self) -> float:
-        """When the wait for usage and `[DONE]` ends. It begins once, so that endless chatter is cut off too."""
+        """Return the end of the wait for usage and `[DONE]`. It begins once, so that endless chatter is cut off too."""
         if self._trailer_s == inf:
             self._trailer_s = asyncio.get_running_loop().time() + _TRAILER_S
         return self._trailer_s

@@ -36,12 +36,12 @@ class FrameReader(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the provider said that the answer is complete. What goes wrong afterwards takes nothing from it."""
+        """Return whether the provider said that the answer is complete. What goes wrong afterwards takes nothing from it."""
         ...
 
     @property
     def is_going_on(self) -> bool:
-        """Whether content is expected: neither whole nor ended."""
+        """Return whether content is expected: neither whole nor ended."""
         ...
 
     @property
@@ -104,7 +104,7 @@ class Dialect(Protocol):
         ...
 
     def passes(self, status: int) -> bool:
-        """Whether this answer to the probe is a good one."""
+        """Return whether this answer to the probe is a good one."""
         ...
 
     def reader(self, media_type: str) -> FrameReader:

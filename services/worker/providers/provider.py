@@ -21,7 +21,7 @@ UNKNOWN_REASON = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """What a provider is asked. `options` are the caller's parameters; a dialect passes on those that it knows.
+    """A question to a provider. `options` are the caller's parameters; a dialect passes on those that it knows.
 
     `extra` are members that the worker itself has to add for this provider.
     """
@@ -40,7 +40,7 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an answer ended. `usage` counts tokens: input, output, total, and where given reasoning and cached."""
+    """The end of an answer. `usage` counts tokens: input, output, total, and where given reasoning and cached."""
 
     finish_reason: str
     usage: dict[str, int] | None
@@ -58,7 +58,7 @@ class CompletionStream(Protocol):
 
     @property
     def has_begun(self) -> bool:
-        """Whether `read` has returned events: from then on another provider cannot take over unnoticed."""
+        """Return whether `read` has returned events: from then on another provider cannot take over unnoticed."""
         ...
 
     @property
@@ -97,7 +97,7 @@ class CompletionStream(Protocol):
 
 @runtime_checkable
 class Pouring(Protocol):
-    """What some streams can do besides: hand over events at the moment they come in, without waking their reader."""
+    """An extra ability of some streams: hand over events at the moment they come in, without waking their reader."""
 
     async def pour(self, take: Callable[[Sequence[Event]], bool]) -> None:
         """Between two calls of `read`, as if it were called over and over, until `take` wants no more.

@@ -38,7 +38,7 @@ _SAMPLE: Final = 5
 
 
 def limit_bytes(settings: Settings, usage: ByteSums, server: Server) -> int:
-    """What all streams may hold: the budget, or what Redis' own limit leaves of it beside whatever else is there."""
+    """Return what all streams may hold: the budget, or what Redis' own limit leaves of it beside whatever else is there."""
     if not server.max_bytes:
         return settings.max_total_bytes
     others = max(server.used_bytes - usage.bytes, 0)
@@ -129,7 +129,7 @@ class Budget:
         self._hurry.clear()
 
     async def _look_beyond(self) -> None:
-        """What is held in buckets that new streams do not go into any more, since their number was lowered."""
+        """Return the bytes in buckets that new streams do not go into any more, since their number was lowered."""
         buckets = await self._store.usage_by_bucket()
         self._beyond_bytes = sum(
             usage.bytes for bucket, usage in buckets.items() if int(bucket, 16) >= self._settings.buckets

@@ -146,7 +146,7 @@ class Appender:
             self._metrics.appends.labels(answer=answer).inc(kinds.count(kind))
 
     def _is_retrying(self, writer: Writer, error: Exception) -> bool:
-        """Whether the writer goes on after a refusal; too many seconds of them end it."""
+        """Return whether the writer goes on after a refusal; too many seconds of them end it."""
         if isinstance(error, StoreError):
             self._metrics.store_errors.labels(code=error.code).inc()
         if not writer.has_work:

@@ -97,11 +97,11 @@ class Writer:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether producing more makes no sense: cancelled, or lost."""
+        """Return whether producing more makes no sense: cancelled, or lost."""
         return self.is_cancelling or self._failure is not None
 
     def on_stop(self, call: Callable[[], None] | None) -> None:
-        """What to do at the moment the stream is to stop."""
+        """Set the callback for the moment the stream is to stop."""
         self._on_stop = call
 
     def add(self, events: Sequence[Event]) -> bool:
@@ -147,7 +147,7 @@ class Writer:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the store has acknowledged the terminal event."""
+        """Return whether the store has acknowledged the terminal event."""
         return bool(self._ring) and self._ring[-1][2].is_terminal and not self._in_flight
 
     @property
@@ -174,7 +174,7 @@ class Writer:
         return bool(self._pending or self._in_flight) and self._failure is None
 
     def next_append(self) -> Append | None:
-        """What to send now, if anything: again what was not answered, else all that is pending, deltas merged."""
+        """Return the next append, if any: again what was not answered, else all that is pending, deltas merged."""
         if self._failure is not None:
             return None  # it may be given more before its provider is told; that would follow a hole
         if not self._in_flight:
@@ -260,7 +260,7 @@ class Writer:
         self._send_next([*events, *self._in_flight])
 
     def _arrived(self, tail: int) -> int:
-        """How many of the events in flight end at `tail`: all of the append was written, and then its end was lost."""
+        """Return how many of the events in flight end at `tail`: all of the append was written, and then its end was lost."""
         ends = list(accumulate((event.size for event in self._in_flight), initial=self.tail))
         return ends.index(tail) if tail in ends else 0
 

@@ -41,7 +41,7 @@ class _Run:
         return cls(kind, call[1], [value.removesuffix(_END)]) if call else cls(kind, None, [value])
 
     def piece(self, kind: str, value: bytes) -> bytes | None:
-        """What `value` adds to this part; None if it belongs to another."""
+        """Return what `value` adds to this part, None if it belongs to another."""
         if kind != self.kind:
             return None
         if kind in DELTA_KINDS:
@@ -83,7 +83,7 @@ class _Gathered:
 
 
 def share_of(stream: MemoryStream) -> int:
-    """What the sums count for the stream besides its bytes."""
+    """Return what the sums count for the stream besides its bytes."""
     return share_bytes(folded=stream.number("folded"), is_fully_folded=bool(stream.text("fully_folded")))
 
 

@@ -196,7 +196,7 @@ def touch(stream: MemoryStream, now: int) -> None:
 
 
 def _drop(stream: MemoryStream, now: int) -> Gone:
-    """What is left of a stream that lost a key goes too."""
+    """Remove what is left of a stream that lost a key."""
     stream.leave_indexes()
     stream.vanish()
     if stream.tombstone is not None and stream.tombstone.gone_ms > now:

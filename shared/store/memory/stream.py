@@ -69,7 +69,7 @@ class MemoryStream:
 
     @property
     def blocks_bytes(self) -> int:
-        """What the blocks hold: all that is beside the entries, without request and metadata."""
+        """The bytes of the blocks: all that is beside the entries, without request and metadata."""
         return self.number("base_bytes") - self.request_bytes - len(self.meta.get(b"metadata", b""))
 
     @property
@@ -100,7 +100,7 @@ class MemoryStream:
         return self.log[start : start + limit]
 
     def page(self, position: Position, limit: int) -> Sequence[LogEntry]:
-        """What follows a position, blocks first, as `read.lua` has it."""
+        """Return the entries after a position, blocks first, as `read.lua` does."""
         meta = self.view()
         blocks, size, is_full = [], 0, False
         for block in self.blocks[bisect_right(self.blocks, position, key=lambda block: block.end) :]:

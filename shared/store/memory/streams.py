@@ -42,7 +42,7 @@ _HISTORY: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What `MemoryStreams.snapshot` saw; only good for `restore`."""
+    """The state that `MemoryStreams.snapshot` saw; only good for `restore`."""
 
     histories: Mapping[str, Sequence[Version]]
 
@@ -207,7 +207,7 @@ class MemoryStreams:
         return self._secret
 
     def news(self, cursors: Mapping[str, Position], *, count: int) -> dict[str, Sequence[LogEntry]]:
-        """What follows each cursor; streams without news are left out."""
+        """Return the entries after each cursor; streams without news are left out."""
         found = {stream_id: self._at(stream_id).after(position, count) for stream_id, position in cursors.items()}
         return {stream_id: entries for stream_id, entries in found.items() if entries}
 

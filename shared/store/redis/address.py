@@ -13,12 +13,12 @@ _DEFAULT_PORT: Final = "6379"
 
 
 def is_cluster_url(url: str) -> bool:
-    """Whether this is the address of a cluster, with TLS or without."""
+    """Return whether this is the address of a cluster, with TLS or without."""
     return url.startswith((f"{CLUSTER_SCHEME}:", f"{CLUSTER_SCHEME.replace('redis', 'rediss')}:"))
 
 
 def is_sentinel_url(url: str) -> bool:
-    """Whether this is the address of a master found through Sentinels, with TLS or without."""
+    """Return whether this is the address of a master found through Sentinels, with TLS or without."""
     return url.startswith((f"{SENTINEL_SCHEME}:", f"{SENTINEL_SCHEME.replace('redis', 'rediss')}:"))
 
 

@@ -84,7 +84,7 @@ _MOST_BYTES: Final = 2048
 
 
 class AppendCommands:
-    """How appends are put to Redis. On a cluster each has a call to itself: few of a batch share a slot."""
+    """The commands of appends. On a cluster each append has a call to itself: few of a batch share a slot."""
 
     def __init__(self, library: Library, keys: Keyspace, *, is_cluster: bool) -> None:
         self._append = library.function("append")
@@ -160,7 +160,7 @@ def packed_deltas(function: str, keys: Keyspace, appends: Sequence[Append]) -> b
 
 
 class _Own(NamedTuple):
-    """What is the same in all appends of a writer, packed."""
+    """The packed words that all appends of a writer share."""
 
     log: bytes
     usage: bytes

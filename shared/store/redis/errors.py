@@ -36,7 +36,7 @@ def mapped(error: BaseException) -> StoreError:
 
 
 def _failure(error: BaseException) -> str:
-    """What went wrong on the way. A bare timeout has no text of its own."""
+    """Return a sentence about what failed. A bare timeout has no text of its own."""
     if isinstance(error, rx.TimeoutError | TimeoutError):
         return "no answer in time"
     return "connection closed" if isinstance(error, EOFError) else "connection failed"
@@ -56,12 +56,12 @@ def _by_word(text: str) -> StoreError:
 
 
 def is_missing_function(error: object) -> bool:
-    """Whether a reply says that our library is not loaded on this server (restart without it, or a new master)."""
+    """Return whether a reply says that our library is not loaded on this server (restart without it, or a new master)."""
     return isinstance(error, rx.ResponseError) and str(error).lower().startswith("function not found")
 
 
 def is_wrong_type(error: StoreError) -> bool:
-    """Whether a key is of another type than the command needs: somebody else has written it."""
+    """Return whether a key is of another type than the command needs: somebody else has written it."""
     return isinstance(error, StoreMisused) and "WRONGTYPE" in error.message
 
 

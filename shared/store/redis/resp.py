@@ -75,7 +75,7 @@ class Conversation:
 
     @property
     def is_open(self) -> bool:
-        """Whether something may be sent: the connection was made, and Redis has not closed it."""
+        """Return whether something may be sent: the connection was made, and Redis has not closed it."""
         reader = self.connection._reader
         return reader is not None and not reader.at_eof()
 

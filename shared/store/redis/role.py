@@ -38,7 +38,7 @@ class _Doubt:
         self._pool = pool
 
     async def raise_(self) -> None:
-        """Who is busy looks with its next command. Who is idle is closed, or each would cost somebody a refusal."""
+        """Let busy connections look with their next command, and close idle ones, each of which would cost somebody a refusal."""
         self.raised_at = time.monotonic()
         if isinstance(self._pool, MasterPool):
             self._pool.hint()
@@ -46,7 +46,7 @@ class _Doubt:
 
 
 class RoleLook:
-    """When one connection is to ask for the role of its node, and what the answer means."""
+    """The times at which one connection asks for the role of its node, and the meaning of the answer."""
 
     __slots__ = ("_asked_at", "_doubt")
 
@@ -61,7 +61,7 @@ class RoleLook:
         return self.is_doubted() or time.monotonic() - self._asked_at >= _EVERY_S
 
     def is_doubted(self) -> bool:
-        """Whether another connection has learned something since this one asked."""
+        """Return whether another connection has learned something since this one asked."""
         return self._asked_at <= self._doubt.raised_at
 
     def question(self) -> bytes:
@@ -151,7 +151,7 @@ def _pairs(answer: object) -> dict[Any, Any]:
 
 
 def tells_of_failover(error: object) -> bool:
-    """Whether a failure or a refusal may mean that there is another master now.
+    """Return whether a failure or a refusal may mean that there is another master now.
 
     NOREPLICAS among them: a master whose replica was promoted has none, long before it learns that it is none itself.
     """

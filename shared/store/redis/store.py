@@ -456,7 +456,7 @@ class RedisStore:
         return ("FCALL", self._library.function(function), len(keys), *keys, *args)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        """What every worker asks about all buckets, once a second and more: redis-py takes ten times the CPU."""
+        """Ask all buckets at once, once a second and more on every worker: redis-py takes ten times the CPU."""
         answers = await self._read_pipe.ask(commands)
         for answer in answers:
             if isinstance(answer, Exception):

@@ -1,4 +1,4 @@
-"""What `RedisStore` uses beside its client, for one Redis or for a cluster."""
+"""The parts that `RedisStore` uses beside its client, for one Redis or for a cluster."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

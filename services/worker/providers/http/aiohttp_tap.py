@@ -56,7 +56,7 @@ class Shortcut(asyncio.Protocol):
             self._transport.set_protocol(self._behind)
 
     def passed(self, data: bytes) -> None:
-        """What came through aiohttp while it had the last bytes from here."""
+        """Note the first bytes that went through aiohttp while it had the last bytes from here."""
         if self._passed_first is None:
             self._passed_first = data
 
@@ -83,7 +83,7 @@ class Shortcut(asyncio.Protocol):
 
 
 def _began_with(text: bytes | None, data: bytes) -> bool:
-    """Whether aiohttp, which took `text` first of these whole chunks, was between two chunks when they came.
+    """Return whether aiohttp, which took `text` first of these whole chunks, was between two chunks when they came.
 
     Inside of one it would have taken a frame for text, so `data` would begin with `text`. It is not enough that text
     and bodies are the same on the whole: they can be, and the last chunk still wait for its end.
@@ -95,7 +95,7 @@ def _began_with(text: bytes | None, data: bytes) -> bool:
 
 
 def body_of(data: bytes) -> bytes | None:
-    """What is inside of whole chunks; None if this is anything else, or more."""
+    """Return the content of whole chunks, None if this is anything else, or more."""
     size_line = _size_line(len(data))
     if data.startswith(size_line) and data.endswith(_CRLF):
         return data[len(size_line) : -2]
@@ -104,7 +104,7 @@ def body_of(data: bytes) -> bytes | None:
 
 @lru_cache(maxsize=1024)
 def _size_line(length: int) -> bytes:
-    """How the one chunk begins that is this long with its frame."""
+    """Return the beginning of the one chunk that is this long with its frame."""
     for digits in range(1, 7):
         size = length - digits - 4
         if size > 0 and len(line := b"%x\r\n" % size) == digits + 2:

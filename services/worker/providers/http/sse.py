@@ -38,7 +38,7 @@ class SseReader:
 
     @property
     def is_between_events(self) -> bool:
-        """Whether an event has been read, and the next byte begins another."""
+        """Return whether an event has been read, and the next byte begins another."""
         return self._begun and not self._pending and not self._after_cr
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -93,7 +93,7 @@ class SseReader:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _completed(self, data: bytes) -> bytes:
-        """What is pending, with `data`; nothing as long as no blank line ends it, so that a drip is never copied."""
+        """Return the pending bytes with `data`; none as long as no blank line ends them, so that a drip is never copied."""
         blank = b"\n\n" in data or (data.startswith(b"\n") and self._pending.endswith(b"\n"))
         if not blank:
             self._keep(data)

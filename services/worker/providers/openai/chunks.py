@@ -129,12 +129,12 @@ class ChunkReader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a finish reason came, and no error took it back."""
+        """Return whether a finish reason came, and no error took it back."""
         return self.finish_reason is not None
 
     @property
     def is_going_on(self) -> bool:
-        """Whether content is expected."""
+        """Return whether content is expected."""
         return self.finish_reason is None and not self.ended
 
     @property
@@ -151,7 +151,7 @@ class ChunkReader:
         return bool(self._learned) or self._deltas.has_said
 
     def _learn(self, payload: bytes, event: Event) -> None:
-        """What the next chunks will look like. Given up where each chunk differs in something else too."""
+        """Learn the look of the next chunks. Given up where each chunk differs in something else too."""
         if self._learned > _LESSONS + self._saved // _CHUNKS_A_LESSON:
             return
         self._learned += 1
@@ -319,7 +319,7 @@ def _said(fields: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _is_telling(chunk: dict[str, Any]) -> bool:
-    """Whether there may be more in a chunk than its choices."""
+    """Return whether there may be more in a chunk than its choices."""
     plain = _TELLING.isdisjoint(chunk) and chunk.get("usage") is None and chunk.get("choices") is not None
     return not plain or chunk.get("object") == "error"
 

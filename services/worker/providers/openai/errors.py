@@ -1,4 +1,4 @@
-"""What an OpenAI-style provider means by a status, an error object or a `Retry-After`. Its words stay here.
+"""The meaning of an OpenAI-style status, error object or `Retry-After`. The provider's words stay here.
 
 A class, and the bare facts, are all that leaves: the provider's message may hold the prompt, the key or the address.
 """

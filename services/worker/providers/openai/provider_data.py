@@ -59,7 +59,7 @@ class ProviderData:
 
     @property
     def ends_reasoning(self) -> bool:
-        """Whether something has to be told before anything but reasoning follows."""
+        """Return whether something has to be told before anything but reasoning follows."""
         return self._is_due and self._is_of_reasoning
 
     def take(self, fields: Mapping[str, Any], *, is_shown: bool) -> None:
@@ -126,7 +126,7 @@ def _joined(held: list[Any], new: list[Any], depth: int) -> list[Any]:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two entries are pieces of one."""
+    """Return whether two entries are pieces of one."""
     if not isinstance(one, dict) or not isinstance(other, dict):
         return bool(one == other)
     if one.get("type") != other.get("type") or one.get("index") != other.get("index"):
@@ -137,7 +137,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _has(value: Any, names: frozenset[str], depth: int = 0) -> bool:
-    """Whether a text of one of these names is anywhere in it."""
+    """Return whether a text of one of these names is anywhere in it."""
     if depth > _MOST_DEPTH:
         return False
     if isinstance(value, dict):

@@ -22,7 +22,7 @@ _MAX_TEXT_BYTES: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What stands before and after the text of a server-sent event that holds one plain delta of `kind`."""
+    """The bytes before and after the text of a server-sent event that holds one plain delta of `kind`."""
 
     kind: str
     head: bytes
@@ -54,7 +54,7 @@ class Template:
 
 
 def _is_plain(text: bytes) -> bool:
-    """Whether it stands for itself in JSON. Line ends and control characters do not, and count as unprintable."""
+    """Return whether it stands for itself in JSON. Line ends and control characters do not, and count as unprintable."""
     if b'"' in text or b"\\" in text:
         return False
     try:

@@ -70,12 +70,12 @@ class _Call:
 
     @property
     def is_pending(self) -> bool:
-        """Whether something is known of it that has not been told."""
+        """Return whether something is known of it that has not been told."""
         return self.joint.is_holding or (not self.is_told and bool(self.name or self.arguments))
 
     @property
     def is_whole(self) -> bool:
-        """Whether its arguments are complete."""
+        """Return whether its arguments are complete."""
         if not self.arguments or self.chars > _MOST_LOOKED_AT_CHARS or not self.arguments[-1].rstrip().endswith("}"):
             return False
         return _is_object("".join(self.arguments))
@@ -113,7 +113,7 @@ class _Call:
         return self.tell() if self.name or self.arguments else []
 
     def is_another(self, piece: _Piece) -> bool:
-        """Whether the piece, which has the index of this call, begins another."""
+        """Return whether the piece, which has the index of this call, begins another."""
         if piece.id and piece.id != self.id:
             return self._is_another_id(piece)
         if not piece.name or piece.id or not self.arguments:

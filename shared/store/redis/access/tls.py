@@ -19,12 +19,12 @@ _NO: Final = ("0", "false", "no", "off")
 
 
 def is_encrypted(url: str) -> bool:
-    """Whether this is an address with TLS: `rediss://`, `rediss+sentinel://` or `rediss+cluster://`."""
+    """Return whether this is an address with TLS: `rediss://`, `rediss+sentinel://` or `rediss+cluster://`."""
     return urlsplit(url).scheme.partition("+")[0] == _TLS_SCHEME
 
 
 def is_unverified(url: str) -> bool:
-    """Whether somebody else could stand in Redis' place unnoticed: encrypted, but to nobody knows whom."""
+    """Return whether somebody else could stand in Redis' place unnoticed: encrypted, but to nobody knows whom."""
     return is_encrypted(url) and not tls_options(url)["ssl_check_hostname"]
 
 

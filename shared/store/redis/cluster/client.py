@@ -68,7 +68,7 @@ class ClusterClient(Redis):
         return sum(reply for reply in replies if isinstance(reply, int))
 
     async def info(self, section: str | None = None, *args: Any, **options: Any) -> dict[str, Any]:
-        """That of one master, with the memory of all."""
+        """Return the information of one master, with the memory of all."""
         return merged([await master.info(section, *args, **options) for master in await self.router.masters()])
 
     async def time(self, **options: Any) -> tuple[int, int]:
@@ -85,7 +85,7 @@ class ClusterClient(Redis):
         raise answers[0]
 
     async def function_list(self, library: str | None = "*", withcode: bool | None = False) -> list[Any]:
-        """What the master has that has least."""
+        """Return the functions of the master that has the fewest."""
         masters = cast("list[Any]", await self.router.masters())
         lists: list[list[Any]] = [await master.function_list(library, withcode) for master in masters]
         return min(lists, key=len)

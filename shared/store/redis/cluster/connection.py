@@ -60,7 +60,7 @@ class NodeConnection:
         self._overdue_at = asyncio.get_running_loop().time() + wait_ms / 1000 + conversation.timeout_s
 
     async def reply(self) -> Any:
-        """What Redis says to it, refusals as exceptions. To be cancelled here loses nothing. Raises `StoreError`."""
+        """Return Redis' reply, a refusal as an exception. To be cancelled here loses nothing. Raises `StoreError`."""
         with mapping():
             async with asyncio.timeout_at(self._overdue_at):
                 (reply,) = await cast("Conversation", self._conversation).receive()

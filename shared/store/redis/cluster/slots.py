@@ -1,4 +1,4 @@
-"""Which master of a Redis Cluster has which slot, and which slot a command is about. Nothing here talks to Redis."""
+"""The map of slots to masters of a Redis Cluster, and the slot of a command. Nothing here talks to Redis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Redirect:
 
     @classmethod
     def of(cls, reply: object, *, asked: Address) -> Self | None:
-        """What the reply of this node asks for; None if it is an answer or another refusal.
+        """Return what the reply of this node asks for, None if it is an answer or another refusal.
 
         Without a host the node that is named is on the host that was asked.
         """

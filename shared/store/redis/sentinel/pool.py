@@ -116,7 +116,7 @@ class MasterPool(SentinelConnectionPool):
                 await asyncio.sleep(_ASK_EVERY_S * random.uniform(0.5, 1.0))
 
     async def _heard(self, channel: Any) -> bool:
-        """Whether the channel is still worth listening to: one that was silent for long may be dead."""
+        """Return whether the channel is still worth listening to: one that was silent for long may be dead."""
         message = await channel.get_message(timeout=_SILENCE_S)
         if message is None:
             return False
