@@ -62,10 +62,12 @@ class Author:
 
     async def adopt(self, stream_id: str) -> Writer:
         """Become the writer of a stream that an edge has created."""
-        claim = Claim(_NONCE, "host-1:12345:abcd", _HOUR_MS, provider=_PROVIDER)
+        claim = Claim(_NONCE, "host-1:12345:abcd", _HOUR_MS)
         claimed = await self.store.claim(stream_id, claim, self.settings.retention)
         assert isinstance(claimed, Claimed)
-        return self.appender.open(stream_id, attempt=claimed.attempt, nonce=_NONCE, tail=claimed.keep)
+        writer = self.appender.open(stream_id, attempt=claimed.attempt, nonce=_NONCE, tail=claimed.keep)
+        writer.note({"provider": _PROVIDER})
+        return writer
 
     async def say(self, writer: Writer, text: str) -> None:
         """One delta, acknowledged before the next can join it: as a provider's tokens come, one by one."""

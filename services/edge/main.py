@@ -7,11 +7,9 @@ from prometheus_client import CollectorRegistry
 from services.edge.access.bind import refuse_open_bind
 from services.edge.app import create_app
 from services.edge.server import serve
-from shared.log.keys import Keyspace
 from shared.queue.arq import ArqDispatcher, open_queue
 from shared.settings.settings import Settings
-from shared.store.redis.client import open_client
-from shared.store.redis.store import RedisStore
+from shared.store.redis.store import open_store
 
 __all__ = ("run",)
 
@@ -20,10 +18,10 @@ async def run(settings: Settings, *, registry: CollectorRegistry, version: str) 
     """Serve until a signal stops it. Raises `OSError` if the port is taken, `InvalidConfiguration` if it may not be."""
     refuse_open_bind(settings)
     async with AsyncExitStack() as stack:
-        timeout_s = settings.redis_timeout_s
-        store = RedisStore(open_client(settings.redis_url, timeout_s=timeout_s), Keyspace(settings.prefix))
+        store = open_store(settings)
         stack.push_async_callback(store.aclose)
         queue_url = settings.queue_url or settings.redis_url
-        dispatcher = ArqDispatcher(open_queue(queue_url, prefix=settings.prefix, timeout_s=timeout_s))
+        queue = open_queue(queue_url, prefix=settings.prefix, timeout_s=settings.redis_timeout_s)
+        dispatcher = ArqDispatcher(queue)
         stack.push_async_callback(dispatcher.aclose)
         await serve(create_app(settings, store, dispatcher, registry=registry, version=version), settings)

@@ -49,7 +49,6 @@ class Claim:
     mode: Literal["continue", "restart"] = "restart"
     reason: str = "start"
     holder: str = ""
-    provider: str = ""
     max_attempts: int = 3
 
 

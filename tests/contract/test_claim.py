@@ -38,11 +38,11 @@ def fence(attempt: int, keep: int, *, reason: str = "start", worker: str = "work
 
 async def test_the_first_claim_starts_from_nothing(any_store: Store) -> None:
     stream_id = await create(any_store)
-    assert await claim(any_store, stream_id, provider="local") == Claimed(1, 0, REQUEST, cancelling=False)
+    assert await claim(any_store, stream_id) == Claimed(1, 0, REQUEST, cancelling=False)
     meta = await any_store.meta(stream_id)
     assert meta is not None
     assert (meta.status, meta.attempt, meta.nonce, meta.tail) == ("running", 1, nonce(1), 0)
-    assert (meta.worker, meta.provider) == ("worker-1", "local")
+    assert (meta.worker, meta.provider) == ("worker-1", "")
     assert meta.lease_ms == meta.started_ms + 60_000
     assert meta.expires_ms == meta.started_ms + RETENTION.live_ms
     assert meta.fences == (Fence(1, nonce(1), 0, "start", "worker-1"),)

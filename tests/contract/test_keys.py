@@ -51,8 +51,8 @@ async def full_life(store: RedisStore) -> tuple[str, list[set[str]]]:
     stream_id = await create(store, stream_id=SAMPLE, digest="d" * 64, interruption="continue")
     key = store.keys.meta(stream_id)
     seen = [await fields_of(store, key)]
-    await claim(store, stream_id, provider="openai")
-    tail = await write(store, stream_id, *(["word "] * 50))
+    await claim(store, stream_id)
+    tail = await write(store, stream_id, *(["word "] * 50), provider="openai")
     seen.append(await fields_of(store, key))
     assert isinstance(await fold(store, stream_id, nonce=nonce(1)), Compacted)
     spent: dict[str, Any] = {"usage:1": "by=openai in=17 out=6 total=23", "error": "{}", "finish_reason": "stop"}

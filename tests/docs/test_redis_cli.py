@@ -42,10 +42,10 @@ UNORDERED = {"HGETALL", "--scan"}
 async def begin(store: RedisStore) -> None:
     new = NewStream(STREAM_ID, tenant="acme", model="smollm2", request=REQUEST)
     assert isinstance(await store.create(new, RETENTION), Created)
-    claim = Claim(FIRST, "worker-a:4711", lease_ms=10_000, provider="local")
+    claim = Claim(FIRST, "worker-a:4711", lease_ms=10_000)
     assert isinstance(await store.claim(STREAM_ID, claim, RETENTION), Claimed)
     text = [delta("text", part) for part in ("I am", " a small", " langu")]
-    await append(store, Append(STREAM_ID, FIRST, 0, text, 12))
+    await append(store, Append(STREAM_ID, FIRST, 0, text, 12, {"provider": "local"}))
 
 
 async def take_over(store: RedisStore) -> None:

@@ -2,7 +2,7 @@
 
 The ASGI scope names the connection, so that a stream can write to it. And a request has to come in time and in a
 bounded size: uvicorn by itself waits for ever for the end of a head, and keeps all of it. What waits behind a response
-is bounded as well.
+is bounded as well. Private attributes of uvicorn are used here and nowhere else, checked with 0.54.
 """
 
 import asyncio

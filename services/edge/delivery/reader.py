@@ -7,7 +7,6 @@ directly.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
 from services.edge.carriers.carrier import Carrier, Disconnected
@@ -21,6 +20,7 @@ from services.edge.delivery.live import Channel
 from services.edge.delivery.parcel import PAGE_BYTES, WRITE_BYTES, Parcel, send_in_pieces
 from services.edge.wires import notices
 from services.edge.wires.wire import Wire, WireState
+from shared.backoff import growing_s, jittered_s
 from shared.errors import StoreError
 from shared.log.lineage import Reset, ResetReason
 from shared.log.position import START, EventId
@@ -44,6 +44,7 @@ class Reader:
         "_beat_due",
         "_carrier",
         "_context",
+        "_failures",
         "_feed",
         "_is_connected",
         "_is_current",
@@ -53,7 +54,6 @@ class Reader:
         "_lacks_state",
         "_opening_meta",
         "_page_events",
-        "_pause_s",
         "_stream_id",
         "_waiter",
         "cursor",
@@ -84,7 +84,7 @@ class Reader:
         self._is_told_why = False
         self._lacks_state = wire.has_state
         self._page_events = FIRST_PAGE_EVENTS
-        self._pause_s = 0.0
+        self._failures = 0
         self._waiter: asyncio.Future[None] | None = None
         self._beat_due = False
 
@@ -250,10 +250,11 @@ class Reader:
             if not error.retryable:
                 logger.warning("a stream cannot be read: %s", error.message, extra={"stream": self._stream_id})
                 raise Disconnected from error
-            self._pause_s = min(max(2 * self._pause_s, _RETRY_FIRST_S), _RETRY_MOST_S)
-            await self._wait(self._pause_s * random.uniform(0.5, 1.0))
+            pause_s = growing_s(self._failures, first_s=_RETRY_FIRST_S, most_s=_RETRY_MOST_S)
+            self._failures += 1
+            await self._wait(jittered_s(pause_s))
         else:
-            self._pause_s = 0.0
+            self._failures = 0
 
     async def _step(self, carrier: Carrier) -> None:
         judged, self._judged = self._judged, None
@@ -330,7 +331,7 @@ class Reader:
                 self._context.metrics.store_errors.labels(code=error.code).inc()
                 if not error.retryable:
                     break
-                await asyncio.sleep(_RETRY_MOST_S * random.uniform(0.5, 1.0))
+                await asyncio.sleep(jittered_s(_RETRY_MOST_S))
                 continue
             if frame is None or len(frame) != size:
                 break

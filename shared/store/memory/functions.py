@@ -76,7 +76,7 @@ def claim(stream: MemoryStream, claim: Claim, retention: Retention, now: int) ->
     freed = _fence(stream, attempt + 1, keep, claim.nonce, claim.reason, claim.worker)
     held_bytes = stream.number("bytes") - freed
     stream.put(bytes=held_bytes if keep else stream.request_bytes + len(stream.meta[b"metadata"]))
-    stream.put(status="running", provider=claim.provider, lease_ms=now + claim.lease_ms)
+    stream.put(status="running", provider="", lease_ms=now + claim.lease_ms)
     stream.meta.setdefault(b"started_ms", str(now).encode())
     stream.lease_ms = now + claim.lease_ms
     _expire_at(stream, now + retention.live_ms, retention)

@@ -105,7 +105,8 @@ class RedisStore:
         return replies.create_reply(reply)
 
     async def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
-        args = [claim.nonce, claim.worker, claim.lease_ms, claim.mode, claim.reason, claim.holder, claim.provider]
+        # The provider is noted when it has answered; until then none is.
+        args = [claim.nonce, claim.worker, claim.lease_ms, claim.mode, claim.reason, claim.holder, ""]
         args += [claim.max_attempts, retention.live_ms, retention.tombstone_ms]
         return replies.claim_reply(await self._call(stream_id, "claim", *args, pipe=self._claim_pipe))
 

@@ -2,8 +2,8 @@
 
 aiohttp hands out a body through a future a read: a future, a turn of the loop, and a walk down the coroutines of a job
 for every chunk, and with each read it asks its parser and its transport to go on that were never told to stop. A tap
-stands in the place of that future and is called instead; most of what comes does not even go that way (`shortcut.py`).
-This file is the only one that knows aiohttp's reader from inside; every test of a provider that answers in more than
+stands in the place of that future and is called instead; most of what comes does not even go that way (`Shortcut`).
+This module is the only one that knows aiohttp's reader from inside, as it is in 3.14; every test of a provider that answers in more than
 one piece notices when it is no longer like that.
 """
 
@@ -15,7 +15,7 @@ from typing import Final, Self, cast
 
 import aiohttp
 
-__all__ = ("Shortcut", "Take", "Tap", "body_of")
+__all__ = ("Shortcut", "Take", "Tap", "body_of", "unread")
 
 _CRLF: Final = b"\r\n"
 
@@ -211,3 +211,8 @@ def _taken(content: aiohttp.StreamReader) -> bytes:
     if content._http_chunk_splits:
         content._http_chunk_splits.clear()
     return data
+
+
+def unread(content: aiohttp.StreamReader) -> bytes:
+    """Return the bytes that came ahead of a failure. aiohttp raises before it hands them out, and tokens would be lost."""
+    return content._read_nowait(-1)

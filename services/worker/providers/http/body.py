@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from services.worker.providers.http.aiohttp_tap import Shortcut, Take, Tap
+from services.worker.providers.http.aiohttp_tap import Shortcut, Take, Tap, unread
 from services.worker.providers.http.watchdog import Watchdog
 from shared.errors import (
     ProviderError,
@@ -68,7 +68,7 @@ class ResponseBody:
         try:
             return await self._content.readany()
         except _foreign(_IN_RESPONSE) as error:
-            if rest := self._unread():
+            if rest := unread(self._content):
                 return rest
             raise _translated(error, _IN_RESPONSE) from None
         finally:
@@ -95,11 +95,6 @@ class ResponseBody:
             self._response.release()
         else:
             self._response.close()
-
-    def _unread(self) -> bytes:
-        # aiohttp raises before it hands out the bytes that came ahead of the failure, and tokens would be lost. It has
-        # no public way to get at them; `test_bytes_before_a_cut_are_not_lost` notices when this one goes.
-        return self._content._read_nowait(-1)
 
     def _expire(self) -> None:
         self._content.set_exception(TimeoutError())
