@@ -71,5 +71,6 @@ def create_app(
     app.include_router(operations.router)
     problems.install(app)
     chat.install(app)
-    reference.install(app, with_page=settings.docs)
+    if settings.docs:
+        reference.install(app)
     return app

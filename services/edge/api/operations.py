@@ -50,3 +50,9 @@ async def metrics(request: Request) -> Response:
     """Prometheus text format."""
     await request.app.state.streams.workforce.state()  # sets the gauge of workers, and never raises
     return Response(generate_latest(request.app.state.registry), headers=JSON_HEADERS, media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """What the routes take and answer, as an OpenAPI document; `/docs` shows it."""
+    return json_answer(request.app.openapi())
