@@ -39,6 +39,6 @@ async def test_the_reference_needs_nobody_but_the_edge(context: BrowserContext, 
     assert "CreateStream" not in shown  # its members are in the operation
     await tab.page.get_by_text("POST/v1/streams Create Stream").click()
     assert await tab.page.get_by_text("messages (required)").is_visible()
-    assert await tab.page.get_by_text("idempotency-key").is_visible()
+    assert await tab.page.get_by_text("idempotency-key", exact=True).is_visible()
     assert hosts == {f"127.0.0.1:{port}"}
     assert tab.complaints == []
