@@ -41,7 +41,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "server": {"api.fast_path", "carriers.room", "carriers.uvicorn_protocol"},
         "app": {"api", "delivery", "pages", "streams", "wires.registry"},
         "api": {"streams", "access", "delivery", "wires", "carriers"},
-        "pages": {"access", "api.json_answer"},
+        "pages": {"access"},
         "streams": {"statistics", "dispatching", "workforce", "access", "delivery", "wires"},
         "dispatching": set(),
         "workforce": set(),
