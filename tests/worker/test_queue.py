@@ -236,6 +236,8 @@ async def test_the_edge_says_which_workers_there_are(alone: Pulling) -> None:
             return found
 
         assert await count() == 0
+        status, refused = await call(edge.port, "GET", "/readyz?workers=1")
+        assert (status, refused["error"]["code"]) == (503, "no_worker")
         first, second = start(max_jobs=7), start(max_jobs=7)
         await alone.until_running(await create(alone, long()))
 
@@ -252,7 +254,9 @@ async def test_the_edge_says_which_workers_there_are(alone: Pulling) -> None:
             first.process.pid,
             second.process.pid,
         }
-        assert (await call(edge.port, "GET", "/readyz"))[1] == {"ready": True}
+        for path in ("/readyz", "/readyz?workers=2"):
+            assert (await call(edge.port, "GET", path))[1] == {"ready": True}
+        assert (await call(edge.port, "GET", "/readyz?workers=3"))[0] == 503
 
         second.terminate()
         assert await one_within(count, 1, SOON_S)

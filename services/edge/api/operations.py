@@ -1,9 +1,9 @@
 """Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
@@ -24,8 +24,13 @@ async def livez() -> Response:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_class=Response, responses={503: {"description": "Not ready; the body says why."}})
-async def readyz(request: Request, verbose: str | None = None) -> Response:
-    """Return whether a load balancer should send readers here; with `?verbose` also which workers there are."""
+async def readyz(
+    request: Request, verbose: str | None = None, workers: Annotated[int, Query(ge=0, le=100_000)] = 0
+) -> Response:
+    """Return whether a load balancer should send readers here; with `?verbose` also which workers there are.
+
+    With `?workers=1` an edge is ready only if that many workers take jobs: for whoever sends creates. Readers need none.
+    """
     state = request.app.state
     if state.streams.is_draining:
         return problem(503, "draining", "This edge is going away.", retryable=True)
@@ -34,9 +39,11 @@ async def readyz(request: Request, verbose: str | None = None) -> Response:
     if not state.delivery.tail.is_healthy:
         return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
     said: dict[str, Any] = {"ready": True}
+    seen = await state.streams.workforce.state() if workers or verbose is not None else None
+    if workers and (seen is None or seen["count"] < workers):
+        return problem(503, "no_worker", "Fewer workers take jobs than were asked for.", retryable=True)
     if verbose is not None:
-        workers = await state.streams.workforce.state()
-        said["workers"] = workers and {**workers, "seen": [_nameless(each) for each in workers["seen"]]}
+        said["workers"] = seen and {**seen, "seen": [_nameless(each) for each in seen["seen"]]}
     return json_answer(said)
 
 
