@@ -1,7 +1,7 @@
 """Routes for whoever runs the edge: is it alive, may it get traffic, how is it doing."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,8 +9,14 @@ from starlette.responses import Response
 
 from services.edge.api.json_answer import JSON_HEADERS, json_answer
 from services.edge.api.problems import problem
+from services.edge.api.schemas import ErrorBody
 
 __all__ = ("router",)
+
+_READINESS: Final[dict[int | str, dict[str, Any]]] = {
+    422: {"model": ErrorBody},
+    503: {"model": ErrorBody, "description": "Not ready; the body says why."},
+}
 
 router = APIRouter()
 
@@ -23,7 +29,7 @@ async def livez() -> Response:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", response_class=Response, responses={503: {"description": "Not ready; the body says why."}})
+@router.get("/readyz", response_class=Response, responses=_READINESS)
 async def readyz(
     request: Request, verbose: str | None = None, workers: Annotated[int, Query(ge=0, le=100_000)] = 0
 ) -> Response:
