@@ -77,7 +77,9 @@ def try_all(cases: st.SearchStrategy[Case[Any]], examples: int, seen: set[int]) 
     @given(cases)
     def attempt(case: Case[Any]) -> None:
         # A 503 of readiness is what was asked: are there so many workers?
-        excluded = [not_a_server_error] if case.path == "/readyz" and case.query.get("workers") else []
+        excluded: list[Callable[..., Any]] = (
+            [not_a_server_error] if case.path == "/readyz" and case.query.get("workers") else []
+        )
         seen.add(case.call_and_validate(checks=CHECKS, excluded_checks=excluded, timeout=10).status_code)
 
     attempt()
