@@ -1,7 +1,7 @@
-"""All tests, one directory at a time on each of two processes: `python -m tests.side_by_side [PYTEST OPTIONS]`.
+"""All tests, one directory at a time on each of three processes: `python -m tests.side_by_side [PYTEST OPTIONS]`.
 
 Directories share nothing: every test starts its own servers on free ports under its own key prefix. The longest go
-first, so that both processes end at about the same time. What pytest printed is shown when its directory is done.
+first, so that all processes end at about the same time. What pytest printed is shown when its directory is done.
 With a path among the options, pytest alone is run.
 """
 
@@ -19,9 +19,22 @@ import pytest
 __all__ = ("Suite", "main", "suites", "summary")
 
 ROOT: Final = Path(__file__).parents[1]
-PROCESSES: Final = 2
+# More than a small machine has cores: tests mostly wait.
+PROCESSES: Final = 3
 # Those that take minutes, the longest first; what is not named here is short and comes after them.
-LONGEST: Final = ("chaos", "edge", "contract", "browser", "unit", "memory", "worker", "cluster", "docs", "sim", "cli")
+LONGEST: Final = (
+    "contract",
+    "browser",
+    "chaos",
+    "edge",
+    "worker",
+    "memory",
+    "cli",
+    "deploy",
+    "versions",
+    "sim",
+    "unit",
+)
 
 
 @dataclass(frozen=True, slots=True)
