@@ -124,7 +124,7 @@ class NchanSink:
 
     def _request(self, stream: int, body: bytes) -> bytes:
         path = (self._path % stream).encode()
-        return b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
+        return b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
 
 
 class Publisher:

@@ -83,7 +83,7 @@ class Storm:
             reader.connection = socket.create_connection(("127.0.0.1", port))
             cursor = f"Last-Event-ID: {reader.cursor}\r\n" if reader.cursor else ""
             reader.connection.sendall(
-                f"GET {reader.path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n{cursor}\r\n".encode()
+                f"GET {reader.path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{cursor}\r\n".encode()
             )
             reader.connection.setblocking(False)
             self._by_descriptor[reader.connection.fileno()] = reader
