@@ -68,7 +68,7 @@ RESUME_OUTCOMES: Final[Mapping[type[Step], ResumeOutcome]] = {
 
 @dataclass(frozen=True, slots=True)
 class WantedStream:
-    """What to ask a model. `request` is for the provider, as JSON; `digest` tells this wish from any other."""
+    """A question to a model. `request` is for the provider, as JSON; `digest` tells this request from any other."""
 
     model: str
     messages: int

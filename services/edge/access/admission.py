@@ -1,4 +1,4 @@
-"""Return whether there is memory for another stream. No create scans: sums are sampled, and what was let in since is added."""
+"""Admission of new streams by memory. No create scans: sums are sampled, and what was admitted since is added."""
 
 import asyncio
 import random

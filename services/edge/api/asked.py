@@ -1,4 +1,4 @@
-"""What a request for events asks for: parsed once, for the route and for the fast path."""
+"""A request for events: parsed once, for the route and for the fast path."""
 
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple

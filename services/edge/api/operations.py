@@ -67,5 +67,5 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
-    """What the routes take and answer, as an OpenAPI document; `/docs` shows it."""
+    """Return the routes' requests and responses as an OpenAPI document; `/docs` shows it."""
     return json_answer(request.app.openapi())

@@ -1,4 +1,4 @@
-"""What of a request's options goes to the provider: those of the OpenAI chat API, and what its entry allows."""
+"""The options of a request that go to the provider: those of the OpenAI chat API, and what its entry allows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

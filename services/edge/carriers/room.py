@@ -18,7 +18,7 @@ _TO_SPARE_SHARE: Final = 8
 
 
 class Room:
-    """Which descriptors may be connections, of the `most` that the process can have. The lowest free one is next."""
+    """The descriptors that may be connections, of the `most` that the process can have. The lowest free one is next."""
 
     def __init__(self, most: int | None, refused: Counter) -> None:
         self._most = most

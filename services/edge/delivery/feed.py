@@ -30,7 +30,7 @@ class Diverged(Exception):
 
 
 class Follower(LiveReader, Protocol):
-    """What a feed knows of a reader. It is only written to while it is live, which takes a carrier that can.
+    """A reader, as far as a feed knows it. It is only written to while it is live, which takes a carrier that can.
 
     `wire_state` is its wire's at its cursor, as far as the reader itself walks; while it is live the feed has both.
     """
@@ -41,7 +41,7 @@ class Follower(LiveReader, Protocol):
 
     @property
     def channel(self) -> Channel | None:
-        """What it shares with the others that are written the same bytes; None if it cannot be live."""
+        """The channel that it shares with the readers of the same bytes; None if it cannot be live."""
         ...
 
     def wake(self) -> None:

@@ -51,7 +51,7 @@ class Joiner:
         return bool(self._held)
 
     def feed(self, new: bytes) -> bytes:
-        """What of the new text is certain to be new; may be empty. Raises `Ambiguous`."""
+        """Return the part of the new text that is certain to be new; may be empty. Raises `Ambiguous`."""
         if self._decided:
             return new
         self._held += new.decode()
@@ -90,7 +90,7 @@ class Joiner:
         return fresh.encode()
 
     def _overlap(self) -> int:
-        """How many characters of the new text repeat the end of the old. Raises `Ambiguous` if that may be several."""
+        """Return how many characters of the new text repeat the end of the old. Raises `Ambiguous` if several fit."""
         old, held = self._old, self._held
         if not self._is_told:
             return len(old) if held.startswith(old) else 0
@@ -147,7 +147,7 @@ def _beginning(held: str) -> str:
 
 
 def _ends(old: str, held: str, probe: str) -> Iterator[int]:
-    """How long the beginnings of `held` are that `old` ends with, longest first, of those that begin with `probe`."""
+    """Yield the lengths of beginnings of `held` that start with `probe` and that `old` ends with, longest first."""
     place = old.find(probe, max(0, len(old) - len(held)))
     while place >= 0:
         if held.startswith(old[place:]):
@@ -156,7 +156,7 @@ def _ends(old: str, held: str, probe: str) -> Iterator[int]:
 
 
 def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their beginning."""
+    """Return the number of characters that two texts share at their beginning."""
     most = min(len(one), len(other))
     if one[:most] == other[:most]:
         return most
@@ -194,7 +194,7 @@ def _goes_on(said: str, after: str) -> bool:
 
 
 def _recurs(before: str, said: str, border: int) -> bool:
-    """Return whether a repetition may be a line of a series, the last `border` characters of which begin the next such line.
+    """Return whether a repetition may be a line of a series, its last `border` characters the start of the next line.
 
     Then what stands before it ends as it does itself before those characters. A text begins as a line does.
     """

@@ -73,7 +73,7 @@ class CompletionStream(Protocol):
 
     @property
     def unknown(self) -> Mapping[str, int]:
-        """How often something that the provider said was not understood, by what it was: a few fixed words."""
+        """The number of things from the provider that were not understood, by kind: a few fixed words."""
         ...
 
     async def open(self) -> None:

@@ -38,7 +38,7 @@ _SAMPLE: Final = 5
 
 
 def limit_bytes(settings: Settings, usage: ByteSums, server: Server) -> int:
-    """Return what all streams may hold: the budget, or what Redis' own limit leaves of it beside whatever else is there."""
+    """Return the bytes that all streams may hold: the budget, or less if Redis' own limit leaves less for them."""
     if not server.max_bytes:
         return settings.max_total_bytes
     others = max(server.used_bytes - usage.bytes, 0)

@@ -53,7 +53,7 @@ class RedisReads:
         return f"<RedisReads waiting={len(self._waiting)}>"
 
     async def read(self, read: LogRead) -> Snapshot | None:
-        """Return Redis' answer to a read sent after this call. Whoever asks the same before it is sent shares the snapshot."""
+        """Return Redis' answer to a read sent after this call. Equal reads sent together share the snapshot."""
         while True:
             answer = await self._answer(read)
             if isinstance(answer, _Left):

@@ -479,7 +479,7 @@ class RedisStore:
 
 
 def _is_present(attempt: Any, has_log: Any) -> bool:
-    """Who is not to be read is not gone: whoever follows it will be told."""
+    """Return whether a stream is there; one that may not be read counts, as its reader will be told."""
     if isinstance(attempt, Exception) or isinstance(has_log, Exception):
         return True
     return attempt == b"0" or bool(attempt and has_log)
