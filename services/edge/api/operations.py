@@ -35,7 +35,7 @@ async def readyz(
 ) -> Response:
     """Return whether a load balancer should send readers here; with `?verbose` also which workers there are.
 
-    With `?workers=1` an edge is ready only if that many workers take jobs: for whoever sends creates. Readers need none.
+    With `?workers=1` an edge is ready only if that many workers take jobs: for clients that create. Readers need none.
     """
     state = request.app.state
     if state.streams.is_draining:

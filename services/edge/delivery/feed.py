@@ -97,8 +97,8 @@ class Feed:
         self.is_over = False
         self.is_gone = False
         self._live: dict[Channel, LiveReaders] = {}
-        # Of each channel, as they were last, those of one wire in a row. A thousand feeds' audiences are in no cache;
-        # of one that stays as it is nothing is looked at but this.
+        # Of each channel, as they were last, those of one wire in a row. The readers of a thousand feeds are in no
+        # cache; of one that stays as it is nothing is looked at but this.
         self._targets: tuple[tuple[Wire, Wrap, LiveTargets], ...] = ()
         # At the tail, of each wire that has one and live readers.
         self._states: dict[Wire, WireState] | None = None

@@ -31,7 +31,7 @@ class AttachedReader(Protocol):
     wire: Wire
     expires_at: float
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Keep a silent connection open."""
         ...
 
@@ -113,7 +113,7 @@ class Readers:
                 if reader.expires_at < now and may_retire():
                     reader.leave()
                 else:
-                    reader.beat()
+                    reader.heartbeat()
 
     async def drain(self, seconds: float) -> None:
         """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it."""

@@ -23,12 +23,12 @@ MIN_OVERLAP_BYTES: Final = 12
 _MIN_ANEW_CHARS: Final = 24
 # The same of an answer that ends there.
 _MIN_REST_CHARS: Final = 4
-# A text that repeats itself shows it in so many characters on either side of the seam; one, if it is no letter.
+# A text that repeats itself shows it in so many characters on either side of the joint; one, if it is no letter.
 _SIGN_CHARS: Final = 3
 
 
 class Ambiguous(Exception):
-    """Return whether the new text repeats the old one cannot be told."""
+    """Nobody can tell whether the new text repeats the old one."""
 
 
 class Joiner:

@@ -1,4 +1,4 @@
-"""The seam between a completion over HTTP, which is the same for all, and the API that a provider speaks.
+"""The interface between a completion over HTTP, which is the same for all, and the API that a provider speaks.
 
 A dialect is pure: it says what to send and what the bytes that come back mean. Sockets, deadlines and closing are in
 `completion.py`. To add one, write a folder beside `openai/` and a line in `registry.py`.

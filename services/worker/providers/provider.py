@@ -1,4 +1,4 @@
-"""The seam between the worker and whoever generates the text.
+"""The interface between the worker and whoever generates the text.
 
 A stream is a small object that is opened, read and closed rather than an async generator: its deadlines live inside
 `read`, and no generator is ever suspended within a timeout (PEP 789).

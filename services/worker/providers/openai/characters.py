@@ -18,7 +18,7 @@ _NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class Joint:
-    """The seam between the deltas of one text. It holds back at most three bytes, or half a surrogate pair."""
+    """The boundary between the deltas of one text. It holds back at most three bytes, or half a surrogate pair."""
 
     __slots__ = ("_bytes", "_surrogate")
 
