@@ -1,4 +1,4 @@
-"""The workers that are there: each announces itself every second, in a key that goes with the last of them."""
+"""The workers that are there: each announces itself every second, in a key that expires with the last of them."""
 
 import dataclasses
 from collections.abc import Awaitable, Mapping, Sequence

@@ -99,7 +99,7 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[str], list[st
 
 
 def _is_own(origin: str, host: _Place) -> bool:
-    """Return whether the page came from the host that was asked. Of its scheme a proxy that ends TLS leaves nothing."""
+    """Return whether the page came from the host that was asked. The scheme is ignored: a proxy may have ended TLS."""
     found = _ORIGIN.fullmatch(origin)
     place = _Place.read(found[2]) if found is not None else None
     return found is not None and place is not None and place.is_at(host, default_port=_PORTS[found[1]])

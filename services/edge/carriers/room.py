@@ -30,7 +30,7 @@ class Room:
         return f"<Room below {self._connections_below} of {self._most}>"
 
     def has(self, descriptor: int) -> bool:
-        """Return whether this may be a connection. If not, it is counted, and told once."""
+        """Return whether this may be a connection. If not, it is counted, and logged once."""
         if self._connections_below is None or descriptor < self._connections_below:
             return True
         self._refused.inc()

@@ -67,7 +67,7 @@ class Joiner:
         return b"" if self._decided or not self._held else self._settled(is_over=True)
 
     def _may_grow(self) -> bool:
-        """Return whether the old text holds what is held, with more after it."""
+        """Return whether the old text contains the held text, with more after it."""
         if not self._is_told:
             return len(self._held) < len(self._old) and self._old.startswith(self._held)
         # The first place of a longer text is never before that of its beginning.
