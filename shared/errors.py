@@ -209,7 +209,7 @@ class StoreMisused(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What a provider answered when it failed, for operators and the stream's owner.
+    """The answer of a provider that failed, for operators and the stream's owner.
 
     `message` holds the provider's own words. They may quote the prompt or the key, so they are kept out of `repr`.
     """

@@ -77,6 +77,10 @@ ROOMS: dict[str, dict[str, set[str]]] = {
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 # A task belongs to a group, and a group is called one. A task without a group is lost when it fails.
 TASK_GROUP_NAME = re.compile(r"(^|_)(group|tasks)$")
+# A docstring begins with a verb ("Return …") or a noun ("The log of one stream."), never with a relative clause.
+RELATIVE_CLAUSE = re.compile(
+    r"(what(ever)?|which(ever)?|who(ever)?|whose|whom|when(ever)?|where(ver)?|how|why|whether|that)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,16 @@ def class_names_in_words(module: Module) -> Iterator[str]:
             yield f"{module.name}:{node.lineno} reads {node.attr}"
 
 
+def relative_clauses(module: Module) -> Iterator[str]:
+    """Docstrings that begin with a relative clause, which names neither a thing nor an action."""
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        text = ast.get_docstring(node) or ""
+        if RELATIVE_CLAUSE.match(text):
+            yield f"{module.name}:{node.body[0].lineno} begins with {text.split()[0]!r}"
+
+
 def backward_imports(module: Module) -> Iterator[str]:
     """Imports from a room to another one that it must not know."""
     for house, rooms in ROOMS.items():
@@ -233,6 +247,7 @@ RULES: tuple[Rule, ...] = (
     vague_names,
     naked_tasks,
     class_names_in_words,
+    relative_clauses,
     backward_imports,
 )
 
@@ -452,3 +467,21 @@ def test_a_naked_task_is_seen(source: str, violations: int) -> None:
 )
 def test_a_class_name_in_words_is_seen(source: str, violations: int) -> None:
     assert len(list(class_names_in_words(Module("shared.store", ast.parse(source))))) == violations
+
+
+@pytest.mark.parametrize(
+    ("source", "violations"),
+    [
+        ('"""What a reader gets."""', 1),
+        ('class Feed:\n    """Whoever reads a stream."""', 1),
+        ('class Feed:\n    @property\n    def age(self):\n        """How old it is."""', 1),
+        ('async def read():\n    """\n    whether there is more.\n    """', 1),
+        ('"""Where it is."""\nclass Feed:\n    """That which feeds."""', 2),
+        ('"""The log of one stream, which readers share."""', 0),
+        ('def read():\n    """Return what is there."""', 0),
+        ('"""Whole messages, and however many there are."""', 0),
+        ("def what():\n    return 'What?'", 0),
+    ],
+)
+def test_a_relative_clause_is_seen(source: str, violations: int) -> None:
+    assert len(list(relative_clauses(Module("shared.store", ast.parse(source))))) == violations

@@ -21,7 +21,7 @@ def watch(
     publisher: Agent | None = None,
     per: Literal["delivered", "published"] = "delivered",
 ) -> dict[str, float]:
-    """Return what happened in `seconds`: events delivered (and published) a second, latencies, and CPU by name of process.
+    """Measure for `seconds`: events delivered (and published) a second, latencies, and CPU by name of process.
 
     `NAME_us` is CPU per event delivered (or published) in µs, `NAME_cores` CPU per second of time.
     """

@@ -1,4 +1,4 @@
-"""What `tailrace up` says once everything runs: the address to open, what to type, how to stop."""
+"""The output of `tailrace up` once everything runs: the address to open, what to type, how to stop."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

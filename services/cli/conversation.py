@@ -27,7 +27,7 @@ _NO_WORKER: Final = "no worker is running; the answer begins when one does"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What `ask` was told."""
+    """The question, as `ask` was given it."""
 
     prompt: str
     model: str | None = None

@@ -161,7 +161,7 @@ class TerminalPrinter:
 
 
 def _remark_of(event: StreamEvent, figures: "_Figures") -> str:
-    """What to say of a gap or of an ending; nothing of all else, as unknown types are to be ignored."""
+    """Return the remark on a gap or an ending; empty for all else, as unknown types are to be ignored."""
     fields = event.fields
     match event.type:
         case "gap":

@@ -58,7 +58,7 @@ class Dispatching:
         logger.info("every stream is queued")
 
     async def _try(self, stream_id: str, tenant: str) -> str | None:
-        """Why the queue has not got it; None if it has."""
+        """Enqueue a stream once. Return the reason if that failed, else None."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._dispatcher.dispatch(stream_id, tenant=tenant)

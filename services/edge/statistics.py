@@ -1,4 +1,4 @@
-"""What the edge says of the memory of all streams."""
+"""The edge's statistics of the memory of all streams."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -68,7 +68,7 @@ RESUME_OUTCOMES: Final[Mapping[type[Step], ResumeOutcome]] = {
 
 @dataclass(frozen=True, slots=True)
 class WantedStream:
-    """What to ask a model. `request` is for the provider, as JSON; `digest` tells this wish from any other."""
+    """A question to a model. `request` is for the provider, as JSON; `digest` tells this request from any other."""
 
     model: str
     messages: int
@@ -211,13 +211,13 @@ class Streams:
     async def statistics(self, caller: Caller) -> Mapping[str, Any]:
         """Counts and bytes of all streams, the caller's share, what this edge holds, and which workers there are."""
         by_bucket = await self._store.usage_by_bucket()
-        stalest = await self._store.stalest(limit=1)
+        oldest = await self._store.eviction_candidates(limit=1)
         streams = dict(await self._store.statistics())
         return {
             "streams": streams,
             "memory": {
                 **memory_state(by_bucket, self._settings, streams=streams["live"] + streams["finished"]),
-                "oldest_ms": stalest[0].touched_ms if stalest else None,
+                "oldest_ms": oldest[0].touched_ms if oldest else None,
                 "tenant": {
                     "bytes": await self._store.tenant_bytes(caller.tenant),
                     "limit_bytes": self._settings.max_tenant_bytes or self._settings.max_total_bytes,

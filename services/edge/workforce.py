@@ -1,4 +1,4 @@
-"""Which workers there are, as the edge tells whoever waits for an answer."""
+"""The workers that are there, as the edge tells clients that wait for an answer."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ class Workforce:
         self._known: Mapping[str, Any] | None = None
 
     async def state(self) -> Mapping[str, Any] | None:
-        """What `/v1/stats` says of workers; None if the queue does not answer."""
+        """Return the workers' part of `/v1/stats`; None if the queue does not answer."""
         async with self._asking:
             now = asyncio.get_running_loop().time()
             if now - self._asked_at > _FRESH_S:

@@ -1,4 +1,4 @@
-"""The description of one process for the supervisor: how to start it, when it is ready, how long it may take to stop."""
+"""The description of one process for the supervisor: how to start it, when it is ready, how long it may take to end."""
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping

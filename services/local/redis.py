@@ -85,7 +85,7 @@ async def answers(url: str) -> bool:
 
 
 async def trouble_at(url: str) -> StoreError | None:
-    """Why the Redis at an address does not answer PING; None if it does."""
+    """Return the reason why the Redis at an address does not answer PING; None if it does."""
     client = open_client(url, timeout_s=_ANSWER_S)
     try:
         with mapping():

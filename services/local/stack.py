@@ -64,7 +64,7 @@ class Stack:
     config: Path | None = None
 
     def note(self) -> dict[str, Any]:
-        """What `tailrace doctor` needs to find it. The address of a Redis that is ours holds no password."""
+        """Return what `tailrace doctor` needs to find it. The address of a Redis that is ours holds no password."""
         return {
             "pid": os.getpid(),
             "edges": self.edge_urls,

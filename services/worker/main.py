@@ -104,7 +104,7 @@ async def _worker(
 
 
 def _said(puller: Puller, settings: Settings, version: str) -> WorkerSeen:
-    """What this worker says of itself."""
+    """Return this worker's report about itself."""
     return WorkerSeen(puller.name, version, puller.streams, settings.max_jobs, draining=not puller.takes_jobs)
 
 

@@ -58,7 +58,7 @@ class Puller:
 
     @property
     def streams(self) -> int:
-        """How many streams are being pulled."""
+        """The number of streams that are being pulled."""
         return len(self._running)
 
     async def run(self) -> None:

@@ -71,7 +71,7 @@ class QueueWorker(Worker):
             await asyncio.sleep(self._wait_s)
 
     async def _until_room(self) -> int:
-        """How many jobs may be taken now, at least one: each that was begun may want a place."""
+        """Wait until jobs may be taken, and return how many, at least one: each that was begun may want a place."""
         while True:
             await self._room.some()
             most = min(self._room.free, _MOST_AT_ONCE) - len(self.tasks)

@@ -181,7 +181,7 @@ def stored(kind: str, value: bytes) -> Event:
 
 
 def pieces(event: Event, *, max_bytes: int = MAX_EVENT_BYTES) -> Sequence[Event]:
-    """The event itself, or what it is cut into when it is longer than `max_bytes`, at character boundaries."""
+    """Return the event itself, or its pieces, cut at character boundaries, when it is longer than `max_bytes`."""
     if event.size <= max_bytes or event.kind not in DELTA_KINDS | {"tool_call"}:
         return (event,)
     if event.kind in DELTA_KINDS:

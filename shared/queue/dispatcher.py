@@ -1,4 +1,4 @@
-"""The seam between who creates a stream and who pulls it."""
+"""The interface between who creates a stream and who pulls it."""
 
 from collections.abc import Sequence
 from typing import Protocol

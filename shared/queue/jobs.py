@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What is in the queue; `held` and `stuck` among its first jobs, `wait_ms` since the very first came."""
+    """The contents of the queue; `held` and `stuck` count its first jobs, `wait_ms` is the age of the very first."""
 
     jobs: int
     held: int
@@ -76,7 +76,7 @@ class JobQueue:
         return [Job(name.decode(), int(float(turn))) for name, turn in zip(reply[::2], reply[1::2], strict=True)]
 
     async def tend(self) -> QueueState:
-        """What is in the queue. Whatever is stuck there gets loose."""
+        """Return the state of the queue, and release the jobs that are stuck in it."""
         args = (_MOST_TENDED, HOLD_MS, in_progress_key_prefix, job_key_prefix)
         return QueueState(*await self._functions.call("tend", (self._keys.queue,), *args))
 

@@ -1,4 +1,4 @@
-"""The workers that are there: each announces itself every second, in a key that goes with the last of them."""
+"""The workers that are there: each announces itself every second, in a key that expires with the last of them."""
 
 import dataclasses
 from collections.abc import Awaitable, Mapping, Sequence
@@ -21,7 +21,7 @@ GONE_MS: Final = 4000
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """What a worker says of itself. Times are Redis' clock in ms; `draining` means that it takes no new jobs."""
+    """A worker's report about itself. Times are Redis' clock in ms; `draining` means that it takes no new jobs."""
 
     id: str
     version: str
@@ -66,7 +66,7 @@ class Workers:
 
 
 def described(seen: Sequence[WorkerSeen]) -> Mapping[str, Any]:
-    """What `/v1/stats` says of workers: sums over those that take jobs, and all that are there."""
+    """Return the workers' part of `/v1/stats`: sums over those that take jobs, and a list of all."""
     taking = [worker for worker in seen if not worker.draining]
     return {
         "count": len(taking),

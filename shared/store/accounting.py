@@ -27,7 +27,7 @@ def share_bytes(*, folded: int, is_fully_folded: bool) -> int:
 
 
 def room_bytes(size: int) -> int:
-    """Return the bytes that one piece of `size` takes: rounded up to a quarter of the power of two below, as allocators do."""
+    """Return the bytes that `size` takes: rounded up to a quarter of the power of two below, as allocators do."""
     step = 1 << max((size - 1).bit_length() - 3, 0)
     return -(-size // step) * step
 

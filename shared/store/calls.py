@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from shared.log.events import Event
 
-__all__ = ("Append", "Beat", "Claim", "Compact", "Eviction", "Interruption", "NewStream", "Retention")
+__all__ = ("Append", "Claim", "Compact", "Eviction", "Interruption", "LeaseRenewal", "NewStream", "Retention")
 
 
 Interruption = Literal["continue", "restart", "fail"]
@@ -71,7 +71,7 @@ class Append(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class LeaseRenewal:
     """A sign of life from the writer: renews the lease and every expiry of the stream."""
 
     id: str

@@ -30,7 +30,7 @@ class IndexPlace(NamedTuple):
 
 
 def matches(status: str, wanted: str | None) -> bool:
-    """Return whether a listing filtered by `wanted` (a status, `live`, `finished`, or None for all) shows this status."""
+    """Return whether a listing filtered by `wanted` (a status, `live`, `finished`, None for all) shows this status."""
     if wanted is None:
         return True
     if wanted in {"live", "finished"}:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 __all__ = (
     "AppendReply",
     "Appended",
-    "BeatReply",
     "Beating",
     "CancelReply",
     "Cancelling",
@@ -27,6 +26,7 @@ __all__ = (
     "Gone",
     "Held",
     "Live",
+    "RenewalReply",
     "Stale",
     "TailMismatch",
 )
@@ -175,7 +175,7 @@ ClaimReply = Claimed | Held | Exhausted | Closed | Gone
 AppendReply = Appended | TailMismatch | Fenced | Closed | Gone
 
 
-BeatReply = Beating | Fenced | Closed | Gone
+RenewalReply = Beating | Fenced | Closed | Gone
 
 
 CancelReply = Cancelling | Ended | Closed | Stale | Gone

@@ -29,7 +29,7 @@ Status = Literal["queued", "running", "done", "error", "cancelled"]
 
 
 def evicts(policy: str) -> bool:
-    """Return whether a Redis with this `maxmemory-policy` drops keys when it is full. Tailrace runs on none that does."""
+    """Return whether Redis drops keys under this `maxmemory-policy` when it is full. Tailrace refuses such a server."""
     return policy != "noeviction"
 
 

@@ -10,10 +10,9 @@ from typing import Literal, Protocol
 
 from shared.log.events import Event, LogEntry
 from shared.log.position import Position
-from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
+from shared.store.calls import Append, Claim, Compact, Eviction, LeaseRenewal, NewStream, Retention
 from shared.store.replies import (
     AppendReply,
-    BeatReply,
     CancelReply,
     ClaimReply,
     CompactReply,
@@ -22,6 +21,7 @@ from shared.store.replies import (
     EvictReply,
     FinishReply,
     Gone,
+    RenewalReply,
 )
 from shared.store.state import (
     ByteSums,
@@ -137,9 +137,11 @@ class StreamWrites(Protocol):
         """
         ...
 
-    async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]: ...
+    async def heartbeat(
+        self, renewals: Sequence[LeaseRenewal], retention: Retention
+    ) -> Sequence[RenewalReply | Exception]: ...
 
-    async def release(self, stream_id: str, nonce: str) -> BeatReply:
+    async def release(self, stream_id: str, nonce: str) -> RenewalReply:
         """Give the lease back, so that the next claim need not wait for it to run out."""
         ...
 
@@ -161,7 +163,7 @@ class StoreMaintenance(Protocol):
         """Finished streams that are to be folded, being over for `quiet_ms`, or whose time is up; longest due first."""
         ...
 
-    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
+    async def eviction_candidates(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
         """Streams in the order of their last access, the least recent first."""
         ...
 

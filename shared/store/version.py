@@ -1,4 +1,4 @@
-"""Which servers the streams can live on: the oldest that has what we use, and those with known holes.
+"""The servers that streams can live on: the oldest version with all that we use, and those with known holes.
 
 The holes are those that a client of Redis can use, and that running Tailrace widens: Lua, blocked clients, and output
 for clients that have not said who they are. A distribution may have mended them under an old number, so they are

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import StoreMisused
 from shared.log.position import START
-from shared.store.calls import Beat
+from shared.store.calls import LeaseRenewal
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Beating
 from shared.store.state import Recount
@@ -76,10 +76,10 @@ async def test_a_broken_meta_is_named_and_is_not_in_the_way_of_the_list(
 
 async def test_a_broken_meta_is_not_in_the_way_of_those_who_look_after_all(real_store: RedisStore, broken: str) -> None:
     others = [await begin(real_store, stream_id=f"{broken[:2]}{number:030x}") for number in range(3)]
-    assert {each.id for each in await real_store.stalest(limit=50)} >= set(others)
+    assert {each.id for each in await real_store.eviction_candidates(limit=50)} >= set(others)
     assert set(await real_store.present([*others, broken, "f" * 32])) - {broken} == set(others)
     assert isinstance(await real_store.recount(broken[:2], limit=100), Recount)
-    replies = await real_store.heartbeat([Beat(each, nonce(1), 1000) for each in (*others, broken)], RETENTION)
+    replies = await real_store.heartbeat([LeaseRenewal(each, nonce(1), 1000) for each in (*others, broken)], RETENTION)
     assert replies[:3] == [Beating(cancelling=False)] * 3
 
 

@@ -8,7 +8,7 @@ from shared.log import events
 from shared.log.events import LogEntry
 from shared.log.lineage import Fence
 from shared.log.position import Position
-from shared.store.calls import Beat, Claim
+from shared.store.calls import Claim, LeaseRenewal
 from shared.store.replies import Claimed, Closed, Exhausted, Fenced, Gone, Held
 from shared.store.store import Store
 from tests.support.streams import (
@@ -164,7 +164,7 @@ async def test_a_zombie_is_fenced(any_store: Store) -> None:
     await claim(any_store, stream_id, 2, mode="continue")
     before = await log(any_store, stream_id)
     assert await append(any_store, stream_id, texts("zombie"), tail=tail) == Fenced(2)
-    assert await any_store.heartbeat([Beat(stream_id, nonce(1), 1000)], RETENTION) == [Fenced(2)]
+    assert await any_store.heartbeat([LeaseRenewal(stream_id, nonce(1), 1000)], RETENTION) == [Fenced(2)]
     assert await any_store.release(stream_id, nonce(1)) == Fenced(2)
     assert await log(any_store, stream_id) == before
 

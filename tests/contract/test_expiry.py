@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from shared.log.position import START
-from shared.store.calls import Beat, Retention
+from shared.store.calls import LeaseRenewal, Retention
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Beating, Claimed, Created, Gone
 from shared.store.state import Tombstone
@@ -58,7 +58,7 @@ async def test_an_expired_stream_answers_gone(any_store: Store) -> None:
     stream_id = await begin(any_store, retention=SHORT)
     await vanished(any_store, stream_id)
     assert await append(any_store, stream_id, texts("late")) == Gone()
-    assert await any_store.heartbeat([Beat(stream_id, nonce(1), 1000)], RETENTION) == [Gone()]
+    assert await any_store.heartbeat([LeaseRenewal(stream_id, nonce(1), 1000)], RETENTION) == [Gone()]
     assert await claim(any_store, stream_id, 2) == Gone()
     assert await any_store.cancel(stream_id, attempt=None, nonce=nonce(2), retention=RETENTION) == Gone()
     assert await any_store.create(new_stream(stream_id), RETENTION) == Gone()
@@ -97,7 +97,9 @@ async def test_a_heartbeat_keeps_a_stream_alive(any_store: Store) -> None:
     stream_id = await begin(any_store, retention=SHORT)
     meta = await any_store.meta(stream_id)
     assert meta is not None
-    assert await any_store.heartbeat([Beat(stream_id, nonce(1), 1000)], RETENTION) == [Beating(cancelling=False)]
+    assert await any_store.heartbeat([LeaseRenewal(stream_id, nonce(1), 1000)], RETENTION) == [
+        Beating(cancelling=False)
+    ]
     after = await any_store.meta(stream_id)
     assert after is not None
     assert after.expires_ms >= meta.expires_ms - SHORT_MS + RETENTION.live_ms
@@ -172,7 +174,7 @@ async def test_all_keys_of_a_stream_expire_in_the_same_millisecond(real_store: R
     await claim(real_store, stream_id)
     await check(stream_id, "meta", "request", "stream")
     await write(real_store, stream_id, "text")
-    await real_store.heartbeat([Beat(stream_id, nonce(1), 1000)], RETENTION)
+    await real_store.heartbeat([LeaseRenewal(stream_id, nonce(1), 1000)], RETENTION)
     await check(stream_id, "meta", "request", "stream")
     await end(real_store, stream_id, tail=4)
     await check(stream_id, "meta", "stream")

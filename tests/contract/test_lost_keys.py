@@ -8,7 +8,7 @@ import pytest
 
 from shared.log import events
 from shared.log.position import START
-from shared.store.calls import Beat, Compact
+from shared.store.calls import Compact, LeaseRenewal
 from shared.store.memory.store import MemoryStore
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Compacted, Gone
@@ -29,7 +29,7 @@ async def nothing(store: Store, stream_id: str) -> None:
 
 
 async def beat(store: Store, stream_id: str) -> Any:
-    (reply,) = await store.heartbeat([Beat(stream_id, nonce(1), 60_000)], RETENTION)
+    (reply,) = await store.heartbeat([LeaseRenewal(stream_id, nonce(1), 60_000)], RETENTION)
     return reply
 
 

@@ -6,7 +6,7 @@ from shared.errors import InvalidCursor
 from shared.log.events import LogEntry
 from shared.log.keys import new_id
 from shared.log.position import START, Position
-from shared.store.calls import Beat
+from shared.store.calls import LeaseRenewal
 from shared.store.store import Store
 from tests.support.streams import ALL, OVER_MS, RETENTION, TENANT, begin, claim, create, end, log, nonce, write
 
@@ -161,7 +161,7 @@ async def test_pages_of_a_listing_are_stable_whatever_happens_to_the_streams(any
         page = await any_store.listing(TENANT, status=None, limit=limit, cursor=cursor)
         found += [meta.id for meta in page.streams]
         for stream_id in mine:
-            await any_store.heartbeat([Beat(stream_id, nonce(1), 60_000)], RETENTION)
+            await any_store.heartbeat([LeaseRenewal(stream_id, nonce(1), 60_000)], RETENTION)
         await any_store.release(mine[len(found) % 12], nonce(1))
         await any_store.cancel(mine[len(found) % 12], attempt=None, nonce=nonce(2), retention=RETENTION)
         await any_store.touch(mine[(len(found) + 6) % 12])

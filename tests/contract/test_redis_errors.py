@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import StoreBusy, StoreDenied, StoreError, StoreFull, StoreMisused, StoreReadOnly, StoreUnavailable
 from shared.log.position import START, Position
-from shared.store.calls import Append, Beat
+from shared.store.calls import Append, LeaseRenewal
 from shared.store.redis.client import open_client
 from shared.store.redis.cluster.connection import NodeConnection
 from shared.store.redis.store import RedisStore
@@ -53,7 +53,7 @@ async def command(store: RedisStore, *words: str | int) -> Any:
 
 async def refusals(store: RedisStore, stream_id: str) -> set[type[StoreError]]:
     """How each kind of write is refused."""
-    (beaten,) = await store.heartbeat([Beat(stream_id, nonce(1), 1000)], RETENTION)
+    (beaten,) = await store.heartbeat([LeaseRenewal(stream_id, nonce(1), 1000)], RETENTION)
     found = {type(beaten)} if isinstance(beaten, StoreError) else set()
     for call in (
         lambda: append(store, stream_id, texts("x")),

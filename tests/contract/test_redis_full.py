@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import StoreFull
 from shared.log import events
-from shared.store.calls import Append, Beat
+from shared.store.calls import Append, LeaseRenewal
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Beating, Cancelling, Deleted, Ended
 from tests.support.streams import OVER_MS, RETENTION, begin, claim, create, log, new_stream, nonce, texts, write
@@ -50,7 +50,9 @@ async def test_every_way_to_an_end_is_open(own_store: RedisStore) -> None:
 async def test_no_writer_loses_its_lease(own_store: RedisStore) -> None:
     stream_id = await begin(own_store, lease_ms=OVER_MS)
     await starve(own_store)
-    assert await own_store.heartbeat([Beat(stream_id, nonce(1), 60_000)], RETENTION) == [Beating(cancelling=False)]
+    assert await own_store.heartbeat([LeaseRenewal(stream_id, nonce(1), 60_000)], RETENTION) == [
+        Beating(cancelling=False)
+    ]
     assert await own_store.due(limit=10) == []
 
 

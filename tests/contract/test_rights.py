@@ -9,7 +9,7 @@ import pytest
 from shared.errors import StoreDenied, StoreError
 from shared.log import events
 from shared.log.position import START, Position
-from shared.store.calls import Append, Beat, Compact
+from shared.store.calls import Append, Compact, LeaseRenewal
 from shared.store.redis.client import open_client
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Appended, Claimed, Compacted, TailMismatch
@@ -98,7 +98,7 @@ def raised(reply: Any) -> Any:
 
 
 async def beaten(store: RedisStore, stream_id: str) -> Any:
-    (reply,) = await store.heartbeat([Beat(stream_id, nonce(1), 60_000)], RETENTION)
+    (reply,) = await store.heartbeat([LeaseRenewal(stream_id, nonce(1), 60_000)], RETENTION)
     return raised(reply)
 
 

@@ -18,7 +18,7 @@ from shared.log import events
 from shared.log.events import Event, LogEntry
 from shared.log.keys import Keyspace
 from shared.log.position import START, Position
-from shared.store.calls import Append, Beat, Claim, Compact, Eviction, Retention
+from shared.store.calls import Append, Claim, Compact, Eviction, LeaseRenewal, Retention
 from shared.store.memory.store import MemoryStore
 from shared.store.redis.client import open_client
 from shared.store.redis.store import RedisStore
@@ -209,8 +209,8 @@ class SameAnswers(RuleBasedStateMachine):
 
     @rule(place=places, is_me=is_me, lease_ms=leases_ms)
     def heartbeat(self, place: str, *, is_me: bool, lease_ms: int) -> None:
-        beat = Beat(self.ids[place], self.nonce_of(place, is_me=is_me), lease_ms)
-        self.ask(lambda store: store.heartbeat([beat], ONE_HOUR))
+        renewal = LeaseRenewal(self.ids[place], self.nonce_of(place, is_me=is_me), lease_ms)
+        self.ask(lambda store: store.heartbeat([renewal], ONE_HOUR))
 
     @rule(place=places, is_me=is_me)
     def release(self, place: str, *, is_me: bool) -> None:
@@ -252,9 +252,9 @@ class SameAnswers(RuleBasedStateMachine):
         async def look(store: Store) -> Any:
             await store.touch(self.ids[PLACES[0]])
             due = sorted(await store.maintenance_due(quiet_ms=0, limit=1000))
-            stalest = {each.id: replace(each, place="") for each in await store.stalest(limit=1000)}
+            candidates = {each.id: replace(each, place="") for each in await store.eviction_candidates(limit=1000)}
             tenants = dict(await store.tenants()), [await store.tenant_bytes(tenant) for tenant in TENANTS]
-            return due, stalest, tenants, await store.usage(), dict(await store.usage_by_bucket())
+            return due, candidates, tenants, await store.usage(), dict(await store.usage_by_bucket())
 
         self.ask(look)
 

@@ -212,7 +212,7 @@ async def test_a_reader_whose_heartbeat_fills_its_buffer_waits_for_room_before_i
     async with running_delivery(store, edge_heartbeat_s=60) as delivery:
         reader = reader_of(delivery, await snapshot_of(store, stream_id))
         page.on_stall = reader.stall
-        reader.beat()
+        reader.heartbeat()
         running = asyncio.create_task(reader.run(page))
         await eventually(lambda: is_full(page))
         assert not await is_live(delivery.hub, reader)

@@ -17,7 +17,7 @@ from shared.errors import MemoryPressure
 from shared.log import events
 from shared.settings.settings import Settings
 from shared.store.accounting import TombstoneAccounting
-from shared.store.calls import Beat, Compact
+from shared.store.calls import Compact, LeaseRenewal
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Evicted, Gone, Live
 from shared.store.state import ByteSums, Recount, Server
@@ -52,11 +52,11 @@ async def finished(store: Store, text: str = "", **options: Any) -> str:
 
 async def touched(store: Store, stream_id: str) -> None:
     """Read a stream, in a later millisecond than whatever was done before."""
-    before = (await store.stalest(limit=1000))[-1]
+    before = (await store.eviction_candidates(limit=1000))[-1]
 
     async def is_last() -> bool:
         await store.touch(stream_id)
-        newest = (await store.stalest(limit=1000))[-1]
+        newest = (await store.eviction_candidates(limit=1000))[-1]
         return newest.id == stream_id and (newest.touched_ms > before.touched_ms or before.id == stream_id)
 
     await eventually(is_last)
@@ -225,7 +225,7 @@ async def test_a_recount_finds_what_redis_expired_by_itself(store: RedisStore) -
     assert await store.recount("07", limit=10) == Recount(drifted // 2, 1, drifted // 2)
     assert (await store.usage()).bytes == meta.bytes + GROWING == await store.tenant_bytes("acme")
     assert (await store.usage()).largest == meta.bytes + GROWING
-    assert [each.id for each in await store.stalest(limit=10)] == [kept]
+    assert [each.id for each in await store.eviction_candidates(limit=10)] == [kept]
     assert await store.recount("07", limit=10) == Recount(0, 1, drifted // 2)
 
 
@@ -254,9 +254,11 @@ async def test_the_share_of_a_stream_follows_its_folds(any_store: Store) -> None
     async def share() -> int:
         meta = await any_store.meta(stream_id)
         assert meta is not None
-        await any_store.heartbeat([Beat(stream_id, meta.nonce, 60_000)], RETENTION)
+        await any_store.heartbeat([LeaseRenewal(stream_id, meta.nonce, 60_000)], RETENTION)
         assert (await any_store.recount(stream_id[:2], limit=10)) == Recount(0, 1, (await any_store.usage()).bytes)
-        assert [each.bytes for each in await any_store.stalest(limit=10)] == [(await any_store.usage()).bytes]
+        assert [each.bytes for each in await any_store.eviction_candidates(limit=10)] == [
+            (await any_store.usage()).bytes
+        ]
         return (await any_store.usage()).bytes - meta.bytes
 
     stream_id = await begin(any_store)
@@ -292,7 +294,7 @@ async def test_what_is_counted_for_streams_that_are_folded_while_they_grow(
             writers = [await author.begin() for _ in range(streams)]
             for _ in range(0, length, piece):
                 await asyncio.gather(*(author.say(writer, "x" * piece) for writer in writers))
-            await author.store.heartbeat([Beat(each.id, each.nonce, 60_000) for each in writers], RETENTION)
+            await author.store.heartbeat([LeaseRenewal(each.id, each.nonce, 60_000) for each in writers], RETENTION)
             live = await used_and_counted(author, redis)
             await asyncio.gather(*(author.end(writer) for writer in writers))
             ended = await used_and_counted(author, redis)
@@ -310,7 +312,7 @@ async def test_what_is_counted_is_near_what_redis_takes(store: RedisStore) -> No
     for _ in range(20):
         await finished(store, "tokn " * 500)
     counted = (await store.usage()).bytes
-    ids = [each.id for each in await store.stalest(limit=20)]
+    ids = [each.id for each in await store.eviction_candidates(limit=20)]
     real = sum([await store.footprint(stream_id) for stream_id in ids])
     assert 0.5 * counted < real < 1.1 * counted
     keeper = budget(store)

@@ -164,7 +164,7 @@ async def test_reading_a_finished_stream_saves_it(small: Stack, redis_url: str) 
 
     async def is_saved() -> bool:
         await call(port, "GET", f"/v1/streams/{read}/events")
-        return [each.id for each in await store.stalest(limit=10)] == [unread, read]
+        return [each.id for each in await store.eviction_candidates(limit=10)] == [unread, read]
 
     await eventually(is_saved)
     await store.aclose()

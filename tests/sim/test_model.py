@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from shared.log import events
 from shared.log.lineage import Reset
 from shared.log.position import START, EventId
-from shared.store.calls import Append, Beat, Claim, Compact, Retention
+from shared.store.calls import Append, Claim, Compact, LeaseRenewal, Retention
 from shared.store.memory.streams import MemoryStreams, Moment
 from shared.store.replies import (
     Appended,
@@ -167,7 +167,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def heartbeat(self) -> None:
-        reply = self.store.heartbeat(Beat(self.id, self.model.nonce, LEASE_MS), ONE_HOUR)
+        reply = self.store.heartbeat(LeaseRenewal(self.id, self.model.nonce, LEASE_MS), ONE_HOUR)
         if self.model.nonce and not self.is_refused(reply):
             assert isinstance(reply, Beating)
             self.model.lease_until_ms = self.now_ms + LEASE_MS

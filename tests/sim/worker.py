@@ -38,7 +38,7 @@ class SimWorker:
         self._compactor = Compactor(link.store, settings, metrics)
         self._appender = Appender(link.store, self._compactor, settings, metrics)
         self._cancels = Cancels(link.store)
-        self._renewer = _LoopHeart(lambda: link.store, settings)
+        self._renewer = _LoopRenewer(lambda: link.store, settings)
         dispatcher: ArqDispatcher = queue.dispatcher(link)
         self._sweeper = Sweeper(link.store, dispatcher, settings)
         self._budget = Budget(link.store, settings, metrics)
@@ -84,8 +84,8 @@ class SimWorker:
             logger.info("pull failed: %s", error)
 
 
-class _LoopHeart(LeaseRenewer):
-    """The renewer's own beats and judgement, as a task: a thread would have a time of its own."""
+class _LoopRenewer(LeaseRenewer):
+    """The renewer's own renewals and judgement, as a task: a thread would have a time of its own."""
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -95,4 +95,4 @@ class _LoopHeart(LeaseRenewer):
         pause_s = self._settings.heartbeat_s
         while True:
             await asyncio.sleep(pause_s)
-            pause_s = self._settings.heartbeat_s if await self._beat(store) else self._settings.heartbeat_s / 4
+            pause_s = self._settings.heartbeat_s if await self._renew(store) else self._settings.heartbeat_s / 4

@@ -46,7 +46,7 @@ class Sink(Protocol):
 
 
 class RedisSink:
-    """Streams in Redis, each claimed by this process; one append an event, all of a turn in one batch."""
+    """Streams in Redis, each claimed by this process; one append an event, all of a round in one batch."""
 
     def __init__(self, redis_url: str) -> None:
         self._client = open_client(redis_url)
@@ -153,8 +153,8 @@ class Publisher:
             await self._send(step)
 
     async def _send(self, events: int) -> None:
-        turn = [(self._next + step) % self._streams for step in range(events)]
-        await self._sink.send(turn, self._padding + marked(time.time_ns()))
+        batch = [(self._next + step) % self._streams for step in range(events)]
+        await self._sink.send(batch, self._padding + marked(time.time_ns()))
         self._next = (self._next + events) % self._streams
         self.sent += events
 

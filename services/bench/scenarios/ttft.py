@@ -1,4 +1,4 @@
-"""The delay that Tailrace adds to the first token: create-and-stream through edge, queue and worker, over the provider alone."""
+"""The delay that Tailrace adds to the first token: through edge, queue and worker, compared with the provider alone."""
 
 import random
 import socket

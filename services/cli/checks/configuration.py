@@ -24,7 +24,7 @@ _UNKNOWN: Final = "extra_forbidden"
 
 
 def configuration_places(environment: Mapping[str, str]) -> Places:
-    """Where the settings of this process stand."""
+    """Return the places where the settings of this process were written."""
     return Places.read(Path(environment.get(CONFIG_VARIABLE, _DEFAULT_FILE)), environment)
 
 

@@ -22,7 +22,7 @@ _NOT_HERE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWE
 
 
 class Reply(Enum):
-    """How a provider took the question."""
+    """The way a provider answered the question."""
 
     LISTED = auto()
     LISTS_NOTHING = auto()

@@ -1,4 +1,4 @@
-"""Where a setting was written: the line of the file, or the variable."""
+"""The place where a setting was written: the line of the file, or the variable."""
 
 import re
 from collections.abc import Mapping, Sequence

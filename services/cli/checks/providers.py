@@ -29,7 +29,7 @@ _NO_CHAT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What became of one provider: the finding, and the names it lists of the models it is to serve."""
+    """The result of one provider's check: the finding, and the names it lists of the models it is to serve."""
 
     settings: ProviderSettings
     finding: Finding
@@ -97,7 +97,7 @@ def _key_fault(name: str, settings: ProviderSettings, environment: Mapping[str, 
 
 
 def _to_talk_to(settings: ProviderSettings, listed: Sequence[str]) -> Sequence[str]:
-    """What may be offered to a person: what the file names, and of what its patterns match all but other machinery."""
+    """Return the models to offer: those that the file names, and the chat models that its patterns match."""
     served = [model for model in listed if settings.serves(model)]
     named = set(settings.models)
     return [model for model in served if model in named or not _NO_CHAT.search(model)][:_MOST_OFFERED]

@@ -225,7 +225,7 @@ def strain(info: Info, usage: ByteSums, tenants: Mapping[str, int], *, settings:
 
 
 def skew(offset_s: float) -> Finding:
-    """Judge the distance of this machine's clock from that of Redis. Leases are Redis' own; only times shown would be off."""
+    """Judge the offset of this machine's clock from Redis'. Leases use Redis' clock; only times shown would be off."""
     detail = f"{abs(offset_s) * 1000:.0f} ms {'behind' if offset_s > 0 else 'ahead of'} Redis"
     fix = "synchronise the clocks of this machine and of Redis (chrony, systemd-timesyncd)"
     if abs(offset_s) >= _SKEW_FAILURE_S:
@@ -270,7 +270,7 @@ async def _functions(client: "Redis", *, load: bool) -> Finding:
 
 
 async def _rights(client: "Redis", settings: Settings) -> Sequence[Finding]:
-    """What the user lacks, if the functions are there to tell."""
+    """Report the rights that the Redis user lacks, if the functions are there to tell."""
     if not await _tried(lambda: Library.read().is_loaded(client)):
         return ()
     try:

@@ -1,4 +1,4 @@
-"""What `tailrace up` runs here, so that the doctor looks at that, and not at a Redis that is somebody else's."""
+"""The processes that `tailrace up` runs here, so that the doctor checks those and not somebody else's Redis."""
 
 import os
 from collections.abc import Awaitable, Mapping, Sequence
@@ -24,7 +24,7 @@ _FOLDER: Final = Path(".tailrace")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the `tailrace up` of this folder has started; all empty if none runs."""
+    """The processes that the `tailrace up` of this folder has started; all empty if none runs."""
 
     pid: int | None = None
     edges: Sequence[str] = ()

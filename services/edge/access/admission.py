@@ -1,4 +1,4 @@
-"""Return whether there is memory for another stream. No create scans: sums are sampled, and what was let in since is added."""
+"""Admission of new streams by memory. No create scans: sums are sampled, and what was admitted since is added."""
 
 import asyncio
 import random
@@ -53,7 +53,7 @@ class Admission:
         self._store = store
         self._settings = settings
         self._all = _Sample()
-        self._churn = TombstoneAccounting()
+        self._tombstones = TombstoneAccounting()
         self._tenants: dict[str, _Sample] = {}
         self._sampling = asyncio.Lock()
 
@@ -87,8 +87,8 @@ class Admission:
     async def _held_bytes(self) -> int:
         # New streams go into these buckets only. If there were more once, the evictors still count them.
         usage = await self._store.usage(buckets=self._settings.buckets)
-        self._churn.note(_now(), usage)
-        return usage.bytes + self._churn.tombstone_bytes(self._settings)
+        self._tombstones.note(_now(), usage)
+        return usage.bytes + self._tombstones.tombstone_bytes(self._settings)
 
     async def _sampled_tenant(self, tenant: str) -> _Sample:
         found = self._tenants.get(tenant)

@@ -1,4 +1,4 @@
-"""Where an edge may listen as long as nobody has to say who they are."""
+"""The addresses an edge may listen on while it has no authentication."""
 
 from ipaddress import ip_address
 

@@ -36,7 +36,7 @@ class ByteLimiter:
 
     @asynccontextmanager
     async def taken(self, wanted_bytes: int) -> AsyncIterator[None]:
-        """Wait for one's turn, and have it. Raises `MemoryPressure` when that takes too long."""
+        """Hold `wanted_bytes`, in order of arrival. Raises `MemoryPressure` when the wait takes too long."""
         try:
             async with asyncio.timeout(self._wait_most_s), self._line:
                 await self._room_for(wanted_bytes)

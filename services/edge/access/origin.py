@@ -41,7 +41,7 @@ class _Place:
 
 
 class OriginRule:
-    """Which host names are ours, and whose pages may change anything."""
+    """The host names that are ours, and the origins whose pages may change anything."""
 
     def __init__(self, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
         names = frozenset(name.lower() for name in hosts)
@@ -57,7 +57,7 @@ class OriginRule:
         return cls(hosts=settings.allowed_hosts, origins=settings.allowed_origins)
 
     def refusal(self, scope: Mapping[str, Any]) -> TailraceError | None:
-        """Why this request is not answered; None if it is. Programs send no Origin: `curl -d` goes on working."""
+        """Return the reason to refuse this request, else None. Programs send no Origin: `curl -d` goes on working."""
         hosts, origins, site = _headers(scope["headers"])
         if len(hosts) > 1 or (not hosts and scope["http_version"] != "1.0"):
             return InvalidRequest("A request has one Host.")
@@ -99,7 +99,7 @@ def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[str], list[st
 
 
 def _is_own(origin: str, host: _Place) -> bool:
-    """Return whether the page came from the host that was asked. Of its scheme a proxy that ends TLS leaves nothing."""
+    """Return whether the page came from the host that was asked. The scheme is ignored: a proxy may have ended TLS."""
     found = _ORIGIN.fullmatch(origin)
     place = _Place.read(found[2]) if found is not None else None
     return found is not None and place is not None and place.is_at(host, default_port=_PORTS[found[1]])

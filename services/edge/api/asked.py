@@ -1,4 +1,4 @@
-"""What a request for events asks for: parsed once, for the route and for the fast path."""
+"""A request for events: parsed once, for the route and for the fast path."""
 
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
@@ -66,7 +66,7 @@ def wanted_wire(request: Request, wires: Wires) -> Wire | None:
 
 
 def asks_for_the_status(request: Request) -> bool:
-    """Return whether a refusal is wanted as one, and no connection that waits."""
+    """Return whether the client wants a refusal as a status rather than a connection that waits."""
     return request.query_params.get("wait") == "0" or "wait=0" in request.headers.get("prefer", "")
 
 

@@ -24,7 +24,7 @@ _HEADERS: Final = [
 
 
 class Body(Protocol):
-    """What fills a response: a reader, or one that waits to become one."""
+    """The source of a response's body: a reader, or one that waits to become one."""
 
     wire: Wire
 

@@ -1,4 +1,4 @@
-"""What stands in front of the application: the rule of origins, and a way to the events past all layers.
+"""The layer in front of the application: the rule of origins, and a way to the events past all other layers.
 
 Thousands of readers can do without the layers that other requests need.
 

@@ -35,7 +35,7 @@ async def readyz(
 ) -> Response:
     """Return whether a load balancer should send readers here; with `?verbose` also which workers there are.
 
-    With `?workers=1` an edge is ready only if that many workers take jobs: for whoever sends creates. Readers need none.
+    With `?workers=1` an edge is ready only if that many workers take jobs: for clients that create. Readers need none.
     """
     state = request.app.state
     if state.streams.is_draining:
@@ -67,5 +67,5 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
-    """What the routes take and answer, as an OpenAPI document; `/docs` shows it."""
+    """Return the routes' requests and responses as an OpenAPI document; `/docs` shows it."""
     return json_answer(request.app.openapi())

@@ -1,4 +1,4 @@
-"""What of a request's options goes to the provider: those of the OpenAI chat API, and what its entry allows."""
+"""The options of a request that go to the provider: those of the OpenAI chat API, and what its entry allows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -37,7 +37,7 @@ def check_options(wanted: CreateStream, providers: Sequence[ProviderSettings]) -
 
 
 def unknown_options(wanted: CreateStream) -> list[str]:
-    """The names of the options that nothing is known of."""
+    """Return the names of the options that Tailrace does not know."""
     return [name for name, value in (wanted.model_extra or {}).items() if _asks_for_something(name, value)]
 
 

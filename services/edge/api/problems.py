@@ -45,7 +45,7 @@ def explain(error: ValidationError | RequestValidationError) -> str:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The response that an error of ours is."""
+    """Return the response for one of our own errors."""
     assert isinstance(error, TailraceError)
     if error.status >= 500:
         logger.warning("%s: %s", error.code, error.message)
@@ -70,6 +70,6 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
-    """The response that any other error is."""
+    """Return the response for any other error."""
     # Starlette logs the traceback of what comes here; the reader learns that it was not the reader's fault.
     return problem(TailraceError.status, TailraceError.code, TailraceError.text)

@@ -1,4 +1,4 @@
-"""Return whether this edge can do its work: asked by load balancers, and answered by trying."""
+"""The readiness of this edge: asked by load balancers, and answered by trying."""
 
 import logging
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ _TOO_OLD: Final = "The stream store is too old."
 
 
 class Obstacle(NamedTuple):
-    """Why an edge takes no readers: a code and a sentence for whoever asks, and the reason for the log."""
+    """The reason why an edge takes no readers: a code and a sentence for the client, and a reason for the log."""
 
     code: str
     text: str
@@ -33,7 +33,7 @@ class Readiness:
         self._told: str | None = None
 
     async def obstacle(self) -> Obstacle | None:
-        """What speaks against this edge; None if nothing does."""
+        """Return the reason why this edge is not ready; None if it is."""
         found = await self._look()
         reason = found.reason if found else None
         if reason != self._told:

@@ -124,7 +124,7 @@ async def stream_events(request: Request, caller: CallerOf, stream_id: str) -> R
 
 
 async def open_events(request: Request, caller: Caller, stream_id: str) -> Response:
-    """What `stream_events` does; the fast path comes here directly."""
+    """Answer for `stream_events`; the fast path calls this directly."""
     asked = EventsAsked.by(request, _wires(request))
     try:
         return await _events(request, caller, stream_id, asked)

@@ -32,7 +32,7 @@ class Message(BaseModel):
 
 
 class CreateStream(BaseModel):
-    """What to ask a model: every option of the OpenAI chat API, and what a provider's entry allows beside them.
+    """A question to a model: every option of the OpenAI chat API, and what a provider's entry allows beside them.
 
     All but `metadata` and `on_interruption` are the provider's; `stream` and `stream_options` are taken and left alone.
     """

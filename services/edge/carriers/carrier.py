@@ -28,7 +28,7 @@ class Carrier(Protocol):
 
     @property
     def wrap(self) -> Wrap | None:
-        """How all carriers of this kind wrap what `write` takes; None if it cannot write without waiting."""
+        """The wrapping of payloads that all carriers of this kind share; None if it cannot write without waiting."""
         ...
 
     async def start(self, headers: Headers) -> None: ...

@@ -67,8 +67,8 @@ class ChunkedCarrier:
             if len(self._corked) < _CORKED_BYTES:
                 return None
             wrapped, self._corked = self._corked, b""
-        # What the transport would do at the end of the loop's turn, without its queue. It has the rest, the errors, and
-        # everything while its buffer holds what has to go first.
+        # What the transport would do at the end of the loop's iteration, without its queue. It has the rest, the
+        # errors, and everything while its buffer holds what has to go first.
         direct = self._direct
         if direct is not None and not self._transport.get_write_buffer_size():
             try:
@@ -109,7 +109,7 @@ class ChunkedCarrier:
         self._connection.watch(None)
 
     def _uncork(self) -> None:
-        """Write what was held back: at the end of the turn in which the response began, or before it is over."""
+        """Write what was held back: at the end of the iteration in which the response began, or before it is over."""
         corked, self._corked = self._corked, b""
         if corked and not self._connection.is_lost:
             self._transport.write(corked)

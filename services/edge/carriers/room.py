@@ -18,7 +18,7 @@ _TO_SPARE_SHARE: Final = 8
 
 
 class Room:
-    """Which descriptors may be connections, of the `most` that the process can have. The lowest free one is next."""
+    """The descriptors that may be connections, of the `most` that the process can have. The lowest free one is next."""
 
     def __init__(self, most: int | None, refused: Counter) -> None:
         self._most = most
@@ -30,7 +30,7 @@ class Room:
         return f"<Room below {self._connections_below} of {self._most}>"
 
     def has(self, descriptor: int) -> bool:
-        """Return whether this may be a connection. If not, it is counted, and told once."""
+        """Return whether this may be a connection. If not, it is counted, and logged once."""
         if self._connections_below is None or descriptor < self._connections_below:
             return True
         self._refused.inc()

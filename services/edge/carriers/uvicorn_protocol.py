@@ -191,7 +191,7 @@ class StreamProtocol(HttpToolsProtocol):
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, in the shape of every other error. Found in a body, it is the answer to that request."""
+        """Answer invalid HTTP in the shape of every other error. Found in a body, it is the answer to that request."""
         if not self._is_refused and self._is_in_the_body_of_what_is_unanswered():
             _end(self.cycle)
         self._refuse(400, "This is not an HTTP request.")

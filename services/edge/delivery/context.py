@@ -1,4 +1,4 @@
-"""What a reader needs of its edge, without knowing who keeps it."""
+"""The parts of the edge that a reader needs, without knowing who owns them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ __all__ = ("Feeds", "ReaderContext")
 
 
 class Feeds(Protocol):
-    """What a reader asks of whoever keeps the feeds."""
+    """The hub, as far as a reader needs it."""
 
     def follow(self, reader: Follower, meta: Meta, instead_of: Feed | None) -> Feed:
         """The feed of a stream that is not over."""
@@ -31,7 +31,7 @@ class Feeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReaderContext:
-    """What a reader needs of its edge; all readers have the same."""
+    """The parts of the edge that a reader needs; all readers have the same."""
 
     store: StreamReads
     feeds: Feeds

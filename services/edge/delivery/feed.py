@@ -30,7 +30,7 @@ class Diverged(Exception):
 
 
 class Follower(LiveReader, Protocol):
-    """What a feed knows of a reader. It is only written to while it is live, which takes a carrier that can.
+    """A reader, as far as a feed knows it. It is only written to while it is live, which takes a carrier that can.
 
     `wire_state` is its wire's at its cursor, as far as the reader itself walks; while it is live the feed has both.
     """
@@ -41,7 +41,7 @@ class Follower(LiveReader, Protocol):
 
     @property
     def channel(self) -> Channel | None:
-        """What it shares with the others that are written the same bytes; None if it cannot be live."""
+        """The channel that it shares with the readers of the same bytes; None if it cannot be live."""
         ...
 
     def wake(self) -> None:
@@ -97,8 +97,8 @@ class Feed:
         self.is_over = False
         self.is_gone = False
         self._live: dict[Channel, LiveReaders] = {}
-        # Of each channel, as they were last, those of one wire in a row. A thousand feeds' audiences are in no cache;
-        # of one that stays as it is nothing is looked at but this.
+        # Of each channel, as they were last, those of one wire in a row. The readers of a thousand feeds are in no
+        # cache; of one that stays as it is nothing is looked at but this.
         self._targets: tuple[tuple[Wire, Wrap, LiveTargets], ...] = ()
         # At the tail, of each wire that has one and live readers.
         self._states: dict[Wire, WireState] | None = None

@@ -142,7 +142,7 @@ class Hub:
             feed.rebase(meta)
 
     async def _meta_of(self, feed: Feed) -> Meta | None:
-        """What Redis says of a stream. One whose meta is broken is given up, and then not followed any more."""
+        """Return a stream's meta from Redis. One whose meta is broken is given up, and then not followed any more."""
         try:
             return await self.store.meta(feed.id)
         except StoreError as error:

@@ -1,4 +1,4 @@
-"""What a reader is sent next, and in what pieces."""
+"""The next bytes for a reader, cut in pieces."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -46,7 +46,7 @@ class PatientReader:
     def __repr__(self) -> str:
         return f"<PatientReader {self._reader or 'waiting'}>"
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Every try is followed by a comment, which is often enough."""
 
     def leave(self) -> None:

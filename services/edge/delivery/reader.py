@@ -41,11 +41,11 @@ class Reader:
     """Follows one stream from `cursor` until its end, the reader's, or the edge's."""
 
     __slots__ = (
-        "_beat_due",
         "_carrier",
         "_context",
         "_failures",
         "_feed",
+        "_heartbeat_due",
         "_is_connected",
         "_is_current",
         "_is_over",
@@ -86,7 +86,7 @@ class Reader:
         self._page_events = FIRST_PAGE_EVENTS
         self._failures = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._beat_due = False
+        self._heartbeat_due = False
 
     @classmethod
     def judged(cls, context: ReaderContext, judged: reading.Judged, *, wire: Wire, is_fresh: bool = False) -> "Reader":
@@ -136,13 +136,13 @@ class Reader:
             return None
         return self._carrier.write(wrapped)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Keep a silent connection open. Only a live reader is silent; any other is being written to."""
         channel = self.channel
         if channel is not None and self._feed is not None and self._feed.is_live(self):
             self._feed.write(self, self._context.readers.heartbeat(channel))
         else:
-            self._beat_due = True
+            self._heartbeat_due = True
             self.wake()
 
     def stall(self) -> None:
@@ -192,8 +192,8 @@ class Reader:
         await send_in_pieces(carrier, opening)
 
     async def _advance(self, carrier: Carrier) -> None:
-        if self._beat_due:
-            self._beat_due = False
+        if self._heartbeat_due:
+            self._heartbeat_due = False
             await carrier.send(self.wire.notice(notices.Heartbeat(), None))
         # A stalled carrier makes us wait here; whatever is decided below is then decided on what is true afterwards.
         await carrier.ready()
@@ -385,7 +385,7 @@ class Reader:
 
     @property
     def _has_to_do(self) -> bool:
-        return not self._is_connected or self.is_leaving or self._beat_due
+        return not self._is_connected or self.is_leaving or self._heartbeat_due
 
     async def _wait(self, seconds: float | None = None) -> None:
         """Until woken, or for some seconds; not at all if something is to be done already."""

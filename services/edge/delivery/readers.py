@@ -26,12 +26,12 @@ _LEAVING_AT_ONCE = 32
 
 
 class AttachedReader(Protocol):
-    """What the clock knows of a reader. Nothing of it blocks."""
+    """A reader, as far as the clock knows it. None of its methods blocks."""
 
     wire: Wire
     expires_at: float
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Keep a silent connection open."""
         ...
 
@@ -94,7 +94,7 @@ class Readers:
         return round(self._settings.retry_ms * random.uniform(0.5, 1.5))
 
     def expiry(self) -> float:
-        """When a reader that comes now has been here long enough, on the loop's clock."""
+        """Return the time, on the loop's clock, at which a reader that attaches now reaches its maximum age."""
         jitter = random.uniform(1 - _EXPIRY_JITTER, 1 + _EXPIRY_JITTER)
         return _now() + self._settings.max_connection_s * jitter
 
@@ -113,7 +113,7 @@ class Readers:
                 if reader.expires_at < now and may_retire():
                     reader.leave()
                 else:
-                    reader.beat()
+                    reader.heartbeat()
 
     async def drain(self, seconds: float) -> None:
         """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it."""

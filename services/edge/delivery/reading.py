@@ -1,4 +1,4 @@
-"""What readers read of the log: what follows a cursor, the message so far, and what a wire makes of it."""
+"""The reads of the log for readers: the events after a cursor, the message so far, and their form on a wire."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -74,7 +74,7 @@ def _up_to(end: EventId, entry: LogEntry) -> LogEntry:
 
 
 async def message_so_far(store: StreamReads, stream_id: str) -> tuple[Content, EventId] | None:
-    """What a reader that starts over is told, of a long message its beginning, and where it goes on.
+    """Return the message for a reader that starts over (of a long one its beginning), and the cursor to go on from.
 
     Of a message that has lost its beginning that is nothing: from the start on it is told the gap, then the rest.
     """

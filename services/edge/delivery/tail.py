@@ -111,7 +111,7 @@ class Tail:
             self._hot = None
 
     async def _pace(self, streams: int) -> None:
-        """Wait for the next turn: one every `tail_pace_s`, fewer with many streams; some at once after a calm."""
+        """Wait for the next read: one every `tail_pace_s`, fewer with many streams; some at once after a calm."""
         now, least_s = asyncio.get_running_loop().time(), self._settings.tail_pace_s
         pace_s = max(least_s, min(streams * _PAUSE_PER_STREAM_S, _HOT_PAUSE_MOST_S))
         self._next_read_at = max(self._next_read_at + pace_s, now - _BURST_READS * least_s)

@@ -1,4 +1,4 @@
-"""What the edge tells a reader beside the log: about the log itself, the connection, and its end. No wire's bytes."""
+"""The edge's own messages to a reader: about the log, the connection, and its end. Typed, not the bytes of a wire."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """What the reader holds is not the log any more: these parts take its place, and it is at `cursor` then."""
+    """A replacement of all that the reader holds, which is not the log any more: these parts, up to `cursor`."""
 
     reason: ResetReason
     parts: list[dict[str, Any]]

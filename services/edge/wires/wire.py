@@ -1,4 +1,4 @@
-"""How a stream looks on a connection. A wire makes bytes of what it is given; it never decides what is sent.
+"""The form of a stream on a connection. A wire makes bytes of what it is given; it never decides what is sent.
 
 It knows no carrier: how its payloads are wrapped for a connection is not its business.
 """
@@ -49,7 +49,7 @@ class Wire(Protocol):
         ...
 
     def opening(self, retry_ms: int) -> bytes:
-        """What a connection begins with, before any event; a reader without a cursor then gets a `Start`."""
+        """Return the first bytes of a connection, before any event; a reader without a cursor then gets a `Start`."""
         ...
 
     def frame(self, event_id: str, entry: LogEntry, state: WireState) -> bytes:
@@ -57,14 +57,14 @@ class Wire(Protocol):
         ...
 
     def notice(self, notice: Notice, state: WireState) -> bytes:
-        """What the edge itself has to say, errors too; nothing if this wire has no words for it.
+        """Return the bytes of one of the edge's own messages, errors too; none if this wire has no form for it.
 
         It may come before the state is known, which is None then.
         """
         ...
 
     def closing(self, state: WireState) -> bytes:
-        """What a response ends with after the last event of its stream."""
+        """Return the bytes that end a response after the last event of its stream."""
         ...
 
 

@@ -1,3 +1,3 @@
-"""What becomes of a stream in a worker's hands: claims, attempts, failures and what follows them."""
+"""The work on one stream: claims, attempts, failures and what follows them."""
 
 __all__ = ()

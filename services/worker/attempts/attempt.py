@@ -49,7 +49,7 @@ class Handover:
 
 
 class Attempt:
-    """What a claim has given us to do: its `request`, parsed. `spent` is the usage of the attempts before it.
+    """The work that a claim has given us: its `request`, parsed. `spent` is the usage of the attempts before it.
 
     `providers` are those that may be asked, in the order in which they are to be.
     """

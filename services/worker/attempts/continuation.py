@@ -43,7 +43,7 @@ _ASCII_A_TOKEN: Final = 4
 
 
 def allows_continuation(options: Mapping[str, Any]) -> bool:
-    """Return whether an answer under these options can be taken up: one of a given form, or a forced call, comes whole."""
+    """Return whether an answer under these options can be continued: one of a given form, or a forced call, cannot."""
     form, choice = options.get("response_format"), options.get("tool_choice")
     is_formed = form is not None and not (isinstance(form, dict) and form.get("type") == "text")
     return not is_formed and choice in (None, "auto", "none")
@@ -83,7 +83,7 @@ def continuing_messages(
 
 
 def continuing_fields(capability: Capability) -> Mapping[str, Any]:
-    """What else the request has to say."""
+    """Return the other fields that a continuing request needs."""
     if capability == "continue_final_message":
         return {"continue_final_message": True, "add_generation_prompt": False}
     return {}
@@ -156,7 +156,7 @@ class Continuing:
         return fresh
 
     def rest(self) -> Sequence[Event]:
-        """What was held back in case it is a repetition, now that nothing more can decide it. Raises `Ambiguous`."""
+        """Return what was held back as a possible repetition, at the end of the answer. Raises `Ambiguous`."""
         joiner, self._joiner = self._joiner, None
         return _text(self._gap.feed(joiner.finish())) if joiner is not None else ()
 

@@ -1,4 +1,4 @@
-"""What to do after a provider has failed. Pure: decides by all that failed in this attempt, and who else there is.
+"""The decision after a provider has failed. Pure: it depends on all failures of this attempt and on who is left.
 
 Two cases that look alike are kept apart. Before the first event of an attempt another request is invisible to readers.
 After it, another request is another attempt: it needs a fence, and either continues the text or starts over.
@@ -124,7 +124,7 @@ def _is_final(error: ProviderError) -> bool:
 
 
 def _due_s(index: int, failures: Sequence[Failure], *, jitter: float | None) -> float:
-    """When a provider may be asked again."""
+    """Return the time at which a provider may be asked again."""
     own = [failure for failure in failures if failure.index == index]
     last = own[-1]
     if last.error.retry_after_s is not None:

@@ -190,7 +190,7 @@ class Jobs:
             request,
             writer,
             store=self._store,
-            providers=_in_turn(self._providers_of(request.model), plan),
+            providers=_in_order(self._providers_of(request.model), plan),
             spent=plan.spent,
             settings=self._settings,
             metrics=self._metrics,
@@ -283,7 +283,7 @@ def _cause(failure: StoreError | Lost | StoreStalled | TimeoutError) -> str:
             return "no answer in time"
 
 
-def _in_turn(providers: Sequence[Provider], plan: _Plan) -> Sequence[Provider]:
+def _in_order(providers: Sequence[Provider], plan: _Plan) -> Sequence[Provider]:
     """The providers that may be asked, the one after the last first. Were none left, all of them."""
     names = [provider.name for provider in providers]
     first = names.index(plan.after_provider) + 1 if plan.after_provider in names else 0

@@ -23,12 +23,12 @@ MIN_OVERLAP_BYTES: Final = 12
 _MIN_ANEW_CHARS: Final = 24
 # The same of an answer that ends there.
 _MIN_REST_CHARS: Final = 4
-# A text that repeats itself shows it in so many characters on either side of the seam; one, if it is no letter.
+# A text that repeats itself shows it in so many characters on either side of the joint; one, if it is no letter.
 _SIGN_CHARS: Final = 3
 
 
 class Ambiguous(Exception):
-    """Return whether the new text repeats the old one cannot be told."""
+    """Nobody can tell whether the new text repeats the old one."""
 
 
 class Joiner:
@@ -51,7 +51,7 @@ class Joiner:
         return bool(self._held)
 
     def feed(self, new: bytes) -> bytes:
-        """What of the new text is certain to be new; may be empty. Raises `Ambiguous`."""
+        """Return the part of the new text that is certain to be new; may be empty. Raises `Ambiguous`."""
         if self._decided:
             return new
         self._held += new.decode()
@@ -67,7 +67,7 @@ class Joiner:
         return b"" if self._decided or not self._held else self._settled(is_over=True)
 
     def _may_grow(self) -> bool:
-        """Return whether the old text holds what is held, with more after it."""
+        """Return whether the old text contains the held text, with more after it."""
         if not self._is_told:
             return len(self._held) < len(self._old) and self._old.startswith(self._held)
         # The first place of a longer text is never before that of its beginning.
@@ -90,7 +90,7 @@ class Joiner:
         return fresh.encode()
 
     def _overlap(self) -> int:
-        """How many characters of the new text repeat the end of the old. Raises `Ambiguous` if that may be several."""
+        """Return how many characters of the new text repeat the end of the old. Raises `Ambiguous` if several fit."""
         old, held = self._old, self._held
         if not self._is_told:
             return len(old) if held.startswith(old) else 0
@@ -147,7 +147,7 @@ def _beginning(held: str) -> str:
 
 
 def _ends(old: str, held: str, probe: str) -> Iterator[int]:
-    """How long the beginnings of `held` are that `old` ends with, longest first, of those that begin with `probe`."""
+    """Yield the lengths of beginnings of `held` that start with `probe` and that `old` ends with, longest first."""
     place = old.find(probe, max(0, len(old) - len(held)))
     while place >= 0:
         if held.startswith(old[place:]):
@@ -156,7 +156,7 @@ def _ends(old: str, held: str, probe: str) -> Iterator[int]:
 
 
 def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their beginning."""
+    """Return the number of characters that two texts share at their beginning."""
     most = min(len(one), len(other))
     if one[:most] == other[:most]:
         return most
@@ -194,7 +194,7 @@ def _goes_on(said: str, after: str) -> bool:
 
 
 def _recurs(before: str, said: str, border: int) -> bool:
-    """Return whether a repetition may be a line of a series, the last `border` characters of which begin the next such line.
+    """Return whether a repetition may be a line of a series, its last `border` characters the start of the next line.
 
     Then what stands before it ends as it does itself before those characters. A text begins as a line does.
     """

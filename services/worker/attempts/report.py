@@ -1,4 +1,4 @@
-"""What an operator reads of a provider's failure: the log line, and the name in the stream's state."""
+"""The report of a provider's failure to an operator: the log line, and the name in the stream's state."""
 
 import logging
 from typing import Final

@@ -1,3 +1,3 @@
-"""Whoever generates the text: the seam, what all dialects share, and one folder for each dialect; no log, no store."""
+"""The sources of text: the interface, what all dialects share, and one folder for each dialect; no log, no store."""
 
 __all__ = ()

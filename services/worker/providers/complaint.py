@@ -1,4 +1,4 @@
-"""What a provider complains of, out of any of the shapes in which the world's providers say it. Untrusted, bounded.
+"""The error that a provider's answer holds, in any of the shapes that providers use. Untrusted, bounded.
 
 Shapes: `{"error": {…}}`, `[{"error": …}]`, `{"error": "text"}`, `{"object": "error", …}`, `{"message", "code"}`,
 `{"detail": …}`, `{"type": "error", "error": {…}}`, `{"base_resp": {…}}`, an inner object by itself, and no JSON at all.

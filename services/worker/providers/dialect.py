@@ -1,4 +1,4 @@
-"""The seam between a completion over HTTP, which is the same for all, and the API that a provider speaks.
+"""The interface between a completion over HTTP, which is the same for all, and the API that a provider speaks.
 
 A dialect is pure: it says what to send and what the bytes that come back mean. Sockets, deadlines and closing are in
 `completion.py`. To add one, write a folder beside `openai/` and a line in `registry.py`.
@@ -36,7 +36,7 @@ class FrameReader(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the provider said that the answer is complete. What goes wrong afterwards takes nothing from it."""
+        """Return whether the provider said that the answer is complete; later failures do not change that."""
         ...
 
     @property
@@ -51,12 +51,12 @@ class FrameReader(Protocol):
 
     @property
     def outcome(self) -> Outcome:
-        """How the answer ended; asked for when `finish` has nothing more to tell."""
+        """The way the answer ended; read once `finish` returns nothing more."""
         ...
 
     @property
     def unknown(self) -> Mapping[str, int]:
-        """How often something was not understood, by what it was."""
+        """The number of things that were not understood, by kind."""
         ...
 
     def feed(self, data: bytes) -> Sequence[Event]:
@@ -64,7 +64,7 @@ class FrameReader(Protocol):
         ...
 
     def finish(self) -> Sequence[Event]:
-        """What is left to tell at the end of the bytes, or after `ended`; called until there is nothing.
+        """Return the remaining events at the end of the bytes, or after `ended`; called until there are none.
 
         Raises `ProviderTruncated`, or the error that the last bytes are, if the answer is not whole.
         """
@@ -79,12 +79,12 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> str:
-        """What the settings call it."""
+        """The name of the dialect in the settings."""
         ...
 
     @property
     def path(self) -> str:
-        """Where completions are asked for, after the base URL."""
+        """The path of completions, after the base URL."""
         ...
 
     @property
@@ -96,11 +96,11 @@ class Dialect(Protocol):
     def continuations(self) -> frozenset[str]: ...
 
     def completion(self, request: CompletionRequest, settings: ProviderSettings, *, key: str | None) -> Call:
-        """What asks for a completion. `key` is None where none is configured."""
+        """Return the call for a completion. `key` is None where none is configured."""
         ...
 
     def probe(self, settings: ProviderSettings, *, key: str | None) -> Call:
-        """What costs nothing, and tells if the provider can be reached and takes the key: mostly a list of models."""
+        """Return a free call that shows if the provider is reachable and accepts the key: mostly a list of models."""
         ...
 
     def passes(self, status: int) -> bool:

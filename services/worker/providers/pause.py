@@ -1,4 +1,4 @@
-"""How long a provider wants to be left alone, and whether it wants to be asked again at all.
+"""The pause that a provider asks for, and whether it wants to be asked again at all.
 
 A pause of 0 is none: providers send `Retry-After: 0` and `retry-after-ms: 0` while they are still overloaded.
 """
@@ -34,7 +34,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime) -> float | None:
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """What `x-should-retry` says, if it says anything."""
+    """Return what `x-should-retry` says; None if it says nothing."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
 

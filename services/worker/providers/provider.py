@@ -1,4 +1,4 @@
-"""The seam between the worker and whoever generates the text.
+"""The interface between the worker and whoever generates the text.
 
 A stream is a small object that is opened, read and closed rather than an async generator: its deadlines live inside
 `read`, and no generator is ever suspended within a timeout (PEP 789).
@@ -73,7 +73,7 @@ class CompletionStream(Protocol):
 
     @property
     def unknown(self) -> Mapping[str, int]:
-        """How often something that the provider said was not understood, by what it was: a few fixed words."""
+        """The number of things from the provider that were not understood, by kind: a few fixed words."""
         ...
 
     async def open(self) -> None:

@@ -1,3 +1,3 @@
-"""What workers do for all in the background: the budget, the sweeper, the care of the queue."""
+"""The background work for all streams: the budget, the sweeper, the care of the queue."""
 
 __all__ = ()

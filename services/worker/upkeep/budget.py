@@ -38,7 +38,7 @@ _SAMPLE: Final = 5
 
 
 def limit_bytes(settings: Settings, usage: ByteSums, server: Server) -> int:
-    """Return what all streams may hold: the budget, or what Redis' own limit leaves of it beside whatever else is there."""
+    """Return the bytes that all streams may hold: the budget, or less if Redis' own limit leaves less for them."""
     if not server.max_bytes:
         return settings.max_total_bytes
     others = max(server.used_bytes - usage.bytes, 0)
@@ -53,7 +53,7 @@ class Budget:
         self._settings = settings
         self._metrics = metrics
         self._buckets = cycle(f"{bucket:02x}" for bucket in range(settings.buckets))
-        self._churn = TombstoneAccounting()
+        self._tombstones = TombstoneAccounting()
         self._policy = ""
         self._hurry = asyncio.Event()
         self._is_tight = False
@@ -69,7 +69,7 @@ class Budget:
             group.create_task(self._keep(self.look, self._pause_of_look))
 
     def hurry(self) -> None:
-        """Look now rather than at the next turn: the store has just refused something for want of memory."""
+        """Look now rather than at the next round: the store has just refused something for want of memory."""
         self._hurry.set()
 
     async def look(self) -> None:
@@ -97,9 +97,9 @@ class Budget:
         usage, server = await self._store.usage(buckets=self._settings.buckets), await self._store.server()
         usage = replace(usage, bytes=usage.bytes + self._beyond_bytes)
         self._look_at_policy(server)
-        self._churn.note(asyncio.get_running_loop().time(), usage)
+        self._tombstones.note(asyncio.get_running_loop().time(), usage)
         self._metrics.store_bytes.labels(of="streams").set(usage.bytes)
-        usage = replace(usage, bytes=usage.bytes + self._churn.tombstone_bytes(self._settings))
+        usage = replace(usage, bytes=usage.bytes + self._tombstones.tombstone_bytes(self._settings))
         self._metrics.store_bytes.labels(of="store").set(server.used_bytes)
         limit = limit_bytes(self._settings, usage, server)
         self._is_tight = usage.bytes > limit * self._settings.soft_share * _TIGHT_SHARE
@@ -148,7 +148,7 @@ class Budget:
             self._metrics.store_drift_bytes.set(found.drift)
             if found.drift:
                 logger.info("the sums of bucket %s were %s bytes off", bucket, found.drift)
-        sample = await self._store.stalest(limit=_SAMPLE)
+        sample = await self._store.eviction_candidates(limit=_SAMPLE)
         counted = sum(each.bytes for each in sample)
         if counted:
             real = [await self._store.footprint(each.id) for each in sample]
@@ -165,7 +165,7 @@ class Budget:
     async def _free(self, wanted_bytes: int, *, tenant: str | None = None) -> int:
         """Evict finished streams, least recently read first. Answers how many bytes became free."""
         freed, place = 0, None
-        while page := await self._store.stalest(limit=_PAGE, place=place):
+        while page := await self._store.eviction_candidates(limit=_PAGE, place=place):
             place = page[-1].place
             victims = [each for each in page if is_over(each.status) and tenant in {None, each.tenant}]
             for start in range(0, len(victims), _BATCH):
@@ -177,7 +177,9 @@ class Budget:
         return freed
 
     async def _evict(self, stream_ids: Sequence[str], why: Eviction) -> Sequence[EvictReply | Exception]:
-        replies = await self._store.evict(stream_ids, why=why, tombstone_ms=self._churn.tombstone_ms(self._settings))
+        replies = await self._store.evict(
+            stream_ids, why=why, tombstone_ms=self._tombstones.tombstone_ms(self._settings)
+        )
         self._metrics.evictions.labels(why=why).inc(sum(isinstance(reply, Evicted) for reply in replies))
         return replies
 

@@ -42,7 +42,7 @@ class Sweeper:
                 await self.sweep()
             except StoreError as error:
                 logger.warning("sweep failed: %s", error)
-                # Leases ran out because nobody could renew them. Who holds the streams comes first, with its next beat.
+                # Leases ran out because nobody could renew them. The owners of the streams come first, with a renewal.
                 self._troubled_until = _now() + self._settings.heartbeat_s + _REVIVAL_S
 
     async def sweep(self) -> int:

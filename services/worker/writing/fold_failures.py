@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class FoldFailures:
-    """What one folder of streams could not do. A log that is not folded takes memory, and nobody else says so."""
+    """The failures of folding in one process. A log that is not folded takes memory, and nothing else reports it."""
 
     def __init__(self, metrics: Metrics, *, of: str) -> None:
         self._failures = metrics.compaction_failures.labels(of=of)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from services.worker.writing.writer import Lapsed, Lost, Writer
 from shared.errors import StoreError
 from shared.settings.settings import Settings
-from shared.store.calls import Beat
-from shared.store.replies import Beating, BeatReply, Closed, Fenced, Gone
+from shared.store.calls import LeaseRenewal
+from shared.store.replies import Beating, Closed, Fenced, Gone, RenewalReply
 from shared.store.store import Store
 
 __all__ = ("LeaseRenewer",)
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Stop this long before the lease ends, for what is still on its way to Redis.
 _MARGIN_S = 1.0
-# After a beat that Redis did not answer the next one comes sooner: a lease has room for few that are missed.
+# After a renewal that Redis did not answer the next one comes sooner: a lease has room for few that are missed.
 _RETRY_S = 0.5
 # Of all ended streams that are kept together; the oldest go first.
 _MOST_KEPT_BYTES = 16 * 1024 * 1024
@@ -40,7 +40,7 @@ class _Lease:
 
 
 class LeaseRenewer:
-    """Beats for writers between `start` and `stop`. `open_store` is called in the renewer's own thread."""
+    """Renews the leases of writers between `start` and `stop`. `open_store` is called in the renewer's own thread."""
 
     def __init__(self, open_store: Callable[[], Store], settings: Settings) -> None:
         self._open_store = open_store
@@ -64,7 +64,7 @@ class LeaseRenewer:
             await asyncio.to_thread(self._thread.join)
 
     def add(self, writer: Writer) -> None:
-        """Beat for a stream that was claimed just now."""
+        """Renew the lease of a stream that was claimed just now."""
         self._leases[writer.id] = _Lease(writer, time.monotonic())
 
     def keep(self, writer: Writer) -> None:
@@ -89,36 +89,36 @@ class LeaseRenewer:
             del self._leases[writer.id]
 
     def _live(self) -> None:
-        asyncio.run(self._beat_until_stopped())
+        asyncio.run(self._renew_until_stopped())
 
-    async def _beat_until_stopped(self) -> None:
+    async def _renew_until_stopped(self) -> None:
         store = self._open_store()
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(store.watch())
                 pause_s = self._settings.heartbeat_s
                 while not await asyncio.to_thread(self._stopping.wait, pause_s):
-                    pause_s = self._settings.heartbeat_s if await self._beat(store) else _RETRY_S
+                    pause_s = self._settings.heartbeat_s if await self._renew(store) else _RETRY_S
                 watch.cancel()
         finally:
             await store.aclose()
 
-    async def _beat(self, store: Store) -> bool:
+    async def _renew(self, store: Store) -> bool:
         """Renew every lease. Answers whether Redis was heard."""
         leases = list(self._leases.values())
         lease_ms = round(self._settings.lease_s * 1000)
-        beats = [Beat(lease.writer.id, lease.writer.nonce, lease_ms) for lease in leases]
+        renewals = [LeaseRenewal(lease.writer.id, lease.writer.nonce, lease_ms) for lease in leases]
         sent_at = time.monotonic()
-        replies: list[BeatReply | Exception]
+        replies: list[RenewalReply | Exception]
         try:
-            replies = list(await store.heartbeat(beats, self._settings.retention)) if beats else []
+            replies = list(await store.heartbeat(renewals, self._settings.retention)) if renewals else []
         except StoreError as error:
-            replies = [error] * len(beats)
+            replies = [error] * len(renewals)
         for lease, reply in zip(leases, replies, strict=True):
             self._take(lease, reply, sent_at)
         return not any(isinstance(reply, Exception) for reply in replies)
 
-    def _take(self, lease: _Lease, reply: BeatReply | Exception, sent_at: float) -> None:
+    def _take(self, lease: _Lease, reply: RenewalReply | Exception, sent_at: float) -> None:
         if lease.kept_until is not None:
             self._take_kept(lease, reply, lease.kept_until)
             return
@@ -135,7 +135,7 @@ class LeaseRenewer:
                 logger.warning("lease not renewed in time; the stream is given up", extra={"stream": lease.writer.id})
                 self._tell(lambda: lease.writer.fail(Lapsed(Fenced(lease.writer.attempt))))
 
-    def _take_kept(self, lease: _Lease, reply: BeatReply | Exception, kept_until: float) -> None:
+    def _take_kept(self, lease: _Lease, reply: RenewalReply | Exception, kept_until: float) -> None:
         """Of a stream that has ended `CLOSED` is as it should be. `BEATING` says that the store knows of no ending."""
         match reply:
             case Beating():

@@ -152,7 +152,7 @@ class Writer:
 
     @property
     def kept_bytes(self) -> int:
-        """What is kept for repair."""
+        """The bytes that are retained for repair."""
         return self._ring_bytes
 
     def end_again(self) -> None:
@@ -260,7 +260,7 @@ class Writer:
         self._send_next([*events, *self._in_flight])
 
     def _arrived(self, tail: int) -> int:
-        """Return how many of the events in flight end at `tail`: all of the append was written, and then its end was lost."""
+        """Return how many events in flight end at `tail`: all of the append was written, and its last part was lost."""
         ends = list(accumulate((event.size for event in self._in_flight), initial=self.tail))
         return ends.index(tail) if tail in ends else 0
 

@@ -7,14 +7,13 @@ from shared.log import events
 from shared.log.events import DELTA_KINDS, KINDS, TERMINAL_KINDS, Event
 from shared.log.position import Position
 from shared.store.accounting import request_room_bytes
-from shared.store.calls import Append, Beat, Claim, Eviction, NewStream, Retention
+from shared.store.calls import Append, Claim, Eviction, LeaseRenewal, NewStream, Retention
 from shared.store.memory.compaction import ENTRY_OVERHEAD, share_of
 from shared.store.memory.stream import MemoryStream
 from shared.store.replies import (
     Appended,
     AppendReply,
     Beating,
-    BeatReply,
     Cancelling,
     CancelReply,
     Claimed,
@@ -33,6 +32,7 @@ from shared.store.replies import (
     Gone,
     Held,
     Live,
+    RenewalReply,
     Stale,
     TailMismatch,
 )
@@ -114,22 +114,22 @@ def append(stream: MemoryStream, call: Append, retention: Retention, now: int) -
     return Appended(tail, _is_cancelling(stream), held, held - stream.number("base_bytes"))
 
 
-def heartbeat(stream: MemoryStream, beat: Beat, retention: Retention, now: int) -> BeatReply:
+def heartbeat(stream: MemoryStream, renewal: LeaseRenewal, retention: Retention, now: int) -> RenewalReply:
     if not stream.exists or stream.is_headless:
         return _drop(stream, now)
     if not stream.log:
         return Gone()
-    refused = _refused_writer(stream, beat.nonce)
+    refused = _refused_writer(stream, renewal.nonce)
     if refused is not None:
         return refused
-    stream.put(lease_ms=now + beat.lease_ms)
-    stream.lease_ms, stream.touched_ms = now + beat.lease_ms, now
+    stream.put(lease_ms=now + renewal.lease_ms)
+    stream.lease_ms, stream.touched_ms = now + renewal.lease_ms, now
     _update_sums(stream)
     _expire_at(stream, now + retention.live_ms, retention)
     return Beating(_is_cancelling(stream))
 
 
-def release(stream: MemoryStream, nonce: str) -> BeatReply:
+def release(stream: MemoryStream, nonce: str) -> RenewalReply:
     refused = _refused_writer(stream, nonce)
     if refused is not None:
         return refused

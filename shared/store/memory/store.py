@@ -9,12 +9,11 @@ from shared.errors import StoreError
 from shared.log.events import Event
 from shared.log.position import Position
 from shared.store.accounting import usage_sum
-from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
+from shared.store.calls import Append, Claim, Compact, Eviction, LeaseRenewal, NewStream, Retention
 from shared.store.memory.streams import Clock, MemoryStreams, Moment
 from shared.store.memory.tailer import MemoryCancelListener, MemoryTailer, Sleep
 from shared.store.replies import (
     AppendReply,
-    BeatReply,
     CancelReply,
     ClaimReply,
     CompactReply,
@@ -23,6 +22,7 @@ from shared.store.replies import (
     EvictReply,
     FinishReply,
     Gone,
+    RenewalReply,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Server, Snapshot, Tombstone
 from shared.store.store import CancelListener, Role, Tailer
@@ -59,8 +59,10 @@ class MemoryStore:
     async def append(self, appends: Sequence[Append], retention: Retention) -> Sequence[AppendReply | Exception]:
         return [_answered(self.streams.append, call, retention) for call in appends]
 
-    async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
-        return [_answered(self.streams.heartbeat, beat, retention) for beat in beats]
+    async def heartbeat(
+        self, renewals: Sequence[LeaseRenewal], retention: Retention
+    ) -> Sequence[RenewalReply | Exception]:
+        return [_answered(self.streams.heartbeat, renewal, retention) for renewal in renewals]
 
     async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
         return self.streams.cancel(stream_id, attempt=attempt, nonce=nonce, retention=retention)
@@ -68,7 +70,7 @@ class MemoryStore:
     async def finish(self, stream_id: str, event: Event, *, nonce: str, retention: Retention) -> FinishReply:
         return self.streams.finish(stream_id, event, nonce=nonce, retention=retention)
 
-    async def release(self, stream_id: str, nonce: str) -> BeatReply:
+    async def release(self, stream_id: str, nonce: str) -> RenewalReply:
         return self.streams.release(stream_id, nonce)
 
     async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone:
@@ -109,8 +111,8 @@ class MemoryStore:
     async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         return self.streams.maintenance_due(quiet_ms=quiet_ms, limit=limit)
 
-    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
-        return self.streams.stalest(limit=limit, place=place)
+    async def eviction_candidates(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
+        return self.streams.eviction_candidates(limit=limit, place=place)
 
     async def usage(self, *, buckets: int = 256) -> ByteSums:
         found = self.streams.usage_by_bucket()

@@ -69,7 +69,7 @@ class MemoryStream:
 
     @property
     def blocks_bytes(self) -> int:
-        """The bytes of the blocks: all that is beside the entries, without request and metadata."""
+        """The bytes of the blocks: everything except the entries, the request and the metadata."""
         return self.number("base_bytes") - self.request_bytes - len(self.meta.get(b"metadata", b""))
 
     @property

@@ -9,14 +9,13 @@ from typing import Final, TypeVar
 from shared.log.events import Event, LogEntry
 from shared.log.keys import bucket_of
 from shared.log.position import Position
-from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
+from shared.store.calls import Append, Claim, Compact, Eviction, LeaseRenewal, NewStream, Retention
 from shared.store.listing import IndexPlace, matches
 from shared.store.memory import functions as functions
 from shared.store.memory.compaction import compact, share_of
 from shared.store.memory.stream import MemoryStream, Version
 from shared.store.replies import (
     AppendReply,
-    BeatReply,
     Cancelling,
     CancelReply,
     ClaimReply,
@@ -28,6 +27,7 @@ from shared.store.replies import (
     EvictReply,
     FinishReply,
     Gone,
+    RenewalReply,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Snapshot, Tombstone
 
@@ -78,8 +78,8 @@ class MemoryStreams:
     def append(self, call: Append, retention: Retention) -> AppendReply:
         return self._write(call.id, lambda stream, now: functions.append(stream, call, retention, now))
 
-    def heartbeat(self, beat: Beat, retention: Retention) -> BeatReply:
-        return self._write(beat.id, lambda stream, now: functions.heartbeat(stream, beat, retention, now))
+    def heartbeat(self, renewal: LeaseRenewal, retention: Retention) -> RenewalReply:
+        return self._write(renewal.id, lambda stream, now: functions.heartbeat(stream, renewal, retention, now))
 
     def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
         reply = self._write(
@@ -97,7 +97,7 @@ class MemoryStreams:
             lambda stream, now: functions.finish(stream, event, nonce=nonce, retention=retention, now=now),
         )
 
-    def release(self, stream_id: str, nonce: str) -> BeatReply:
+    def release(self, stream_id: str, nonce: str) -> RenewalReply:
         return self._write(stream_id, lambda stream, _: functions.release(stream, nonce))
 
     def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone:
@@ -151,7 +151,7 @@ class MemoryStreams:
         found = [(stream.chore_ms, stream.id) for stream in self._streams.values() if stream.chore_ms is not None]
         return [stream_id for chore_ms, stream_id in sorted(found) if chore_ms <= until_ms][:limit]
 
-    def stalest(self, *, limit: int, place: str | None) -> Sequence[EvictionCandidate]:
+    def eviction_candidates(self, *, limit: int, place: str | None) -> Sequence[EvictionCandidate]:
         after = IndexPlace.parse(place) if place else IndexPlace(0, "")
         found = []
         for each in sorted(each for each in self._places() if each > after)[:limit]:

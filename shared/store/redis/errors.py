@@ -56,7 +56,7 @@ def _by_word(text: str) -> StoreError:
 
 
 def is_missing_function(error: object) -> bool:
-    """Return whether a reply says that our library is not loaded on this server (restart without it, or a new master)."""
+    """Return whether a reply says that our library is not loaded (a restarted server, or a new master)."""
     return isinstance(error, rx.ResponseError) and str(error).lower().startswith("function not found")
 
 

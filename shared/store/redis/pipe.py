@@ -27,7 +27,7 @@ class RedisPipe:
     def __init__(self, client: "Redis") -> None:
         self._client = client
         self._conversation: Conversation | None = None
-        self._turn = asyncio.Lock()
+        self._sending = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<RedisPipe {'open' if self._conversation else 'closed'}>"
@@ -37,7 +37,7 @@ class RedisPipe:
 
         Whatever goes wrong half-way closes the connection: the rest of an unfinished batch is nobody's reply.
         """
-        async with self._turn:
+        async with self._sending:
             try:
                 with mapping():
                     conversation = await self._usable()

@@ -45,7 +45,7 @@ class RedisReads:
 
     def __init__(self, ask: Callable[[Sequence[LogRead]], Awaitable[Sequence[Answer]]]) -> None:
         self._ask = ask
-        self._turn = asyncio.Lock()
+        self._sending = asyncio.Lock()
         self._waiting: dict[LogRead, list[_Waiter]] = {}
         self._senders = 0
 
@@ -53,7 +53,7 @@ class RedisReads:
         return f"<RedisReads waiting={len(self._waiting)}>"
 
     async def read(self, read: LogRead) -> Snapshot | None:
-        """Return Redis' answer to a read sent after this call. Whoever asks the same before it is sent shares the snapshot."""
+        """Return Redis' answer to a read sent after this call. Equal reads sent together share the snapshot."""
         while True:
             answer = await self._answer(read)
             if isinstance(answer, _Left):
@@ -71,13 +71,13 @@ class RedisReads:
         return await waiter
 
     async def _send(self) -> None:
-        """Send one batch, when it is its turn. Of all that waits, each sender has promised to take so much."""
+        """Send one batch, after those before it. Of all that waits, each sender has promised to take so much."""
         self._senders += 1
         batch: _Batch | None = None
         answers: Sequence[Answer | _Left] = [_Left.LEFT] * _MOST_READS
         try:
-            async with self._turn:
-                await asyncio.sleep(0)  # for those who come in the same turn of the loop
+            async with self._sending:
+                await asyncio.sleep(0)  # for those who come in the same iteration of the loop
                 batch = self._take()
                 answers = await self._ask(list(batch))
         except StoreError as error:

@@ -14,7 +14,6 @@ from shared.store.replies import (
     Appended,
     AppendReply,
     Beating,
-    BeatReply,
     Cancelling,
     CancelReply,
     Claimed,
@@ -35,17 +34,17 @@ from shared.store.replies import (
     Gone,
     Held,
     Live,
+    RenewalReply,
     Stale,
     TailMismatch,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Recount, Snapshot
 
 __all__ = (
+    "CANDIDATE_FIELDS",
     "LARGE",
-    "STALEST_FIELDS",
     "USAGE_FIELDS",
     "append_reply",
-    "beat_reply",
     "block_entries",
     "cancel_reply",
     "claim_reply",
@@ -53,17 +52,18 @@ __all__ = (
     "create_reply",
     "delete_reply",
     "evict_reply",
+    "eviction_candidate",
     "finish_reply",
     "log_entries",
     "recount_reply",
+    "renewal_reply",
     "snapshot_reply",
-    "stalest",
     "tenant_sums",
     "usage_reply",
 )
 
 Reply = Sequence[bytes]
-STALEST_FIELDS: Final = ("tenant", "status", "bytes", "folded", "whole")
+CANDIDATE_FIELDS: Final = ("tenant", "status", "bytes", "folded", "whole")
 # In place of a page that holds more than was asked for.
 LARGE: Final = [b"LARGE"]
 USAGE_FIELDS: Final = tuple(ByteSums.__dataclass_fields__)
@@ -114,10 +114,10 @@ def append_reply(append: Append, reply: Reply | bytes | Literal[1] | Exception) 
     return cast("AppendReply", _refusal(reply))
 
 
-def beat_reply(reply: Reply) -> BeatReply:
+def renewal_reply(reply: Reply) -> RenewalReply:
     if reply[0] == b"BEATING":
         return Beating(reply[1] == b"1")
-    return cast("BeatReply", _refusal(reply))
+    return cast("RenewalReply", _refusal(reply))
 
 
 def cancel_reply(reply: Reply) -> CancelReply:
@@ -165,8 +165,8 @@ def usage_reply(raw: Sequence[bytes | None]) -> ByteSums:
     return ByteSums(*(int(value or 0) for value in raw))
 
 
-def stalest(place: IndexPlace, fields: Sequence[bytes | None]) -> EvictionCandidate:
-    """Of a stream that is there, by its `STALEST_FIELDS`."""
+def eviction_candidate(place: IndexPlace, fields: Sequence[bytes | None]) -> EvictionCandidate:
+    """Of a stream that is there, by its `CANDIDATE_FIELDS`."""
     tenant, status, held, folded, fully_folded = (value or b"" for value in fields)
     counted = int(held) + share_bytes(folded=int(folded or 0), is_fully_folded=bool(fully_folded))
     return EvictionCandidate(place.id, tenant.decode(), status.decode(), counted, place.at_ms, str(place))

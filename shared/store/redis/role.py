@@ -38,7 +38,7 @@ class _Doubt:
         self._pool = pool
 
     async def raise_(self) -> None:
-        """Let busy connections look with their next command, and close idle ones, each of which would cost somebody a refusal."""
+        """Let busy connections check with their next command; close idle ones: each would cost a caller a refusal."""
         self.raised_at = time.monotonic()
         if isinstance(self._pool, MasterPool):
             self._pool.hint()

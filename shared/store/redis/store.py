@@ -14,7 +14,7 @@ from shared.log.keys import ID_CHARS, KEY_TYPES, Keyspace, bucket_of
 from shared.log.position import Position
 from shared.settings.settings import Settings
 from shared.store.accounting import usage_sum
-from shared.store.calls import Append, Beat, Claim, Compact, Eviction, NewStream, Retention
+from shared.store.calls import Append, Claim, Compact, Eviction, LeaseRenewal, NewStream, Retention
 from shared.store.listing import IndexPlace, matches
 from shared.store.meta_hash import meta_reply, tombstone_reply
 from shared.store.redis import replies
@@ -37,7 +37,6 @@ from shared.store.redis.topology import (
 )
 from shared.store.replies import (
     AppendReply,
-    BeatReply,
     CancelReply,
     ClaimReply,
     CompactReply,
@@ -46,6 +45,7 @@ from shared.store.replies import (
     EvictReply,
     FinishReply,
     Gone,
+    RenewalReply,
 )
 from shared.store.state import ByteSums, EvictionCandidate, Listing, Meta, Recount, Server, Snapshot, Tombstone
 from shared.store.store import CancelListener, Role, Tailer
@@ -117,12 +117,14 @@ class RedisStore:
 
         return list(map(replies.append_reply, appends, await self._answers(appends, ask)))
 
-    async def heartbeat(self, beats: Sequence[Beat], retention: Retention) -> Sequence[BeatReply | Exception]:
+    async def heartbeat(
+        self, renewals: Sequence[LeaseRenewal], retention: Retention
+    ) -> Sequence[RenewalReply | Exception]:
         calls: list[Call] = [
-            (beat.id, "heartbeat", (beat.nonce, beat.lease_ms, retention.live_ms, retention.tombstone_ms))
-            for beat in beats
+            (renewal.id, "heartbeat", (renewal.nonce, renewal.lease_ms, retention.live_ms, retention.tombstone_ms))
+            for renewal in renewals
         ]
-        return await self._call_many(calls, replies.beat_reply, self._fcall)
+        return await self._call_many(calls, replies.renewal_reply, self._fcall)
 
     async def cancel(self, stream_id: str, *, attempt: int | None, nonce: str, retention: Retention) -> CancelReply:
         target = "" if attempt is None else attempt
@@ -133,8 +135,8 @@ class RedisStore:
         args = [nonce, event.kind, event.value, retention.retain_ms, retention.tombstone_ms, event.kind, event.value]
         return replies.finish_reply(await self._call(stream_id, "finish", *args))
 
-    async def release(self, stream_id: str, nonce: str) -> BeatReply:
-        return replies.beat_reply(await self._call(stream_id, "release", nonce))
+    async def release(self, stream_id: str, nonce: str) -> RenewalReply:
+        return replies.renewal_reply(await self._call(stream_id, "release", nonce))
 
     async def delete(self, stream_id: str, retention: Retention) -> Deleted | Gone:
         return replies.delete_reply(await self._call(stream_id, "delete", retention.tombstone_ms))
@@ -214,7 +216,7 @@ class RedisStore:
     async def maintenance_due(self, *, quiet_ms: int, limit: int) -> Sequence[str]:
         return await self._overdue(self._keys.maintenance, quiet_ms=quiet_ms, limit=limit)
 
-    async def stalest(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
+    async def eviction_candidates(self, *, limit: int, place: str | None = None) -> Sequence[EvictionCandidate]:
         after = IndexPlace.parse(place) if place else IndexPlace(0, "")
         async with self._client.pipeline(transaction=False) as pipe:
             for bucket in _BUCKETS:
@@ -225,9 +227,9 @@ class RedisStore:
         places = sorted(place for place in found if place > after)[:limit]
         async with self._client.pipeline(transaction=False) as pipe:
             for each in places:
-                pipe.hmget(self._keys.meta(each.id), list(replies.STALEST_FIELDS))
+                pipe.hmget(self._keys.meta(each.id), list(replies.CANDIDATE_FIELDS))
             fields = await self._execute_each(pipe)
-        found_each = [self._stalest(each, held) for each, held in zip(places, fields, strict=True)]
+        found_each = [self._eviction_candidate(each, held) for each, held in zip(places, fields, strict=True)]
         return [each for each in found_each if each is not None]
 
     async def usage(self, *, buckets: int = len(_BUCKETS)) -> ByteSums:
@@ -360,7 +362,7 @@ class RedisStore:
         except (LookupError, TypeError, ValueError) as error:
             return StoreMisused(f"{key} is not as Tailrace writes it: {error}")
 
-    def _stalest(self, place: IndexPlace, held: Any) -> EvictionCandidate | None:
+    def _eviction_candidate(self, place: IndexPlace, held: Any) -> EvictionCandidate | None:
         """None for a stream that is not there, or that nobody can read: it is not in the way of the others."""
         if isinstance(held, Exception):
             error = mapped(held)
@@ -368,7 +370,7 @@ class RedisStore:
                 raise error
             return None
         try:
-            return replies.stalest(place, held) if held[0] is not None else None
+            return replies.eviction_candidate(place, held) if held[0] is not None else None
         except ValueError:
             return None
 
@@ -479,7 +481,7 @@ class RedisStore:
 
 
 def _is_present(attempt: Any, has_log: Any) -> bool:
-    """Who is not to be read is not gone: whoever follows it will be told."""
+    """Return whether a stream is there; one that may not be read counts, as its reader will be told."""
     if isinstance(attempt, Exception) or isinstance(has_log, Exception):
         return True
     return attempt == b"0" or bool(attempt and has_log)

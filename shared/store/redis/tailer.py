@@ -155,7 +155,7 @@ class RedisTailer:
         return await self._within(wait_s + self._timeout_s, _converse(connection, command))
 
     async def _within(self, timeout_s: float, conversation: Awaitable[Any]) -> Any:
-        """Await a conversation. A failure half-way closes the connection: an unfinished conversation is never taken up again."""
+        """Await a conversation. A failure half-way closes the connection: nobody can resume a conversation."""
         try:
             with mapping():
                 async with asyncio.timeout(timeout_s):

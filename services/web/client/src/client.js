@@ -22,7 +22,7 @@ import { SseParser } from './sse.js';
 
 /**
  * `capMs` bounds the backoff, `stallMs` the silence on a connection, `quietMs` the silence forgiven when the machine
- * wakes up (the server beats every 10 s), `restMs` how long a hidden tab keeps its connection, `serverCapMs` what a
+ * wakes up (heartbeats come every 10 s), `restMs` how long a hidden tab keeps its connection, `serverCapMs` what a
  * server may ask for, `maxAttempts` the attempts in a row that bring no event.
  * @typedef {object} FollowLimits
  * @property {number} baseMs

@@ -1,10 +1,10 @@
 """The bytes of a response at the moment they come in, without waking a task for each chunk.
 
-aiohttp hands out a body through a future a read: a future, a turn of the loop, and a walk down the coroutines of a job
-for every chunk, and with each read it asks its parser and its transport to go on that were never told to stop. A tap
-stands in the place of that future and is called instead; most of what comes does not even go that way (`Shortcut`).
-This module is the only one that knows aiohttp's reader from inside, as it is in 3.14; every test of a provider that answers in more than
-one piece notices when it is no longer like that.
+aiohttp hands out a body through a future a read: a future, an iteration of the loop, and a walk down the coroutines of
+a job for every chunk, and with each read it asks its parser and its transport to go on that were never told to stop. A
+tap stands in the place of that future and is called instead; most of what comes does not even go that way (`Shortcut`).
+This module is the only one that knows aiohttp's reader from inside, as it is in 3.14; every test of a provider that
+answers in more than one piece notices when it is no longer like that.
 """
 
 import asyncio
@@ -214,5 +214,5 @@ def _taken(content: aiohttp.StreamReader) -> bytes:
 
 
 def unread(content: aiohttp.StreamReader) -> bytes:
-    """Return the bytes that came ahead of a failure. aiohttp raises before it hands them out, and tokens would be lost."""
+    """Return the bytes that came before a failure. aiohttp raises before it hands them out, so tokens would be lost."""
     return content._read_nowait(-1)

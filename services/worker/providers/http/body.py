@@ -61,7 +61,7 @@ class ResponseBody:
             self._lost.add_done_callback(self._break)
 
     async def read(self, deadline: float) -> bytes:
-        """Return what has come in, `b""` at the end. Raises `ProviderStalled`, `ProviderTruncated`, `ProviderMalformed`."""
+        """Return new bytes, `b""` at the end. Raises `ProviderStalled`, `ProviderTruncated`, `ProviderMalformed`."""
         if self._lost is not None and self._lost.done():
             self._break(self._lost)
         self._watchdog.watch(deadline)

@@ -93,7 +93,7 @@ class SseReader:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _completed(self, data: bytes) -> bytes:
-        """Return the pending bytes with `data`; none as long as no blank line ends them, so that a drip is never copied."""
+        """Return the pending bytes with `data`; none until a blank line ends them, so that pieces are not recopied."""
         blank = b"\n\n" in data or (data.startswith(b"\n") and self._pending.endswith(b"\n"))
         if not blank:
             self._keep(data)

@@ -18,7 +18,7 @@ _NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class Joint:
-    """The seam between the deltas of one text. It holds back at most three bytes, or half a surrogate pair."""
+    """The boundary between the deltas of one text. It holds back at most three bytes, or half a surrogate pair."""
 
     __slots__ = ("_bytes", "_surrogate")
 
@@ -31,7 +31,7 @@ class Joint:
         return bool(self._bytes or self._surrogate)
 
     def join(self, text: str, *, is_raw: bool) -> str:
-        """What is whole of the text so far. `is_raw`: bytes that were no UTF-8 are in it as `surrogateescape` has them.
+        """Return the whole characters so far. `is_raw`: bytes that were no UTF-8 are in it as surrogate escapes.
 
         Lone surrogates inside are left to whoever encodes the text.
         """
@@ -45,7 +45,7 @@ class Joint:
         return text
 
     def rest(self) -> str:
-        """What stands for a half whose other half never came."""
+        """Return the replacement for a half character whose other half never came."""
         is_holding, self._bytes, self._surrogate = self.is_holding, b"", ""
         return REPLACEMENT if is_holding else ""
 

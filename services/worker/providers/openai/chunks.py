@@ -112,7 +112,7 @@ class ChunkReader:
         return events
 
     def finish(self) -> list[Event]:
-        """What is left to tell after `[DONE]` or the end of the bytes, and nothing when called again.
+        """Return the remaining events after `[DONE]` or the end of the bytes, and none when called again.
 
         Without `[DONE]`, or with a failure in its place, a finish reason is proof enough that the answer is whole.
         Raises `ProviderTruncated` if it is not, or the error that the last bytes are.
@@ -143,7 +143,7 @@ class ChunkReader:
 
     @property
     def unknown(self) -> Mapping[str, int]:
-        """How often something was not understood, by what it was."""
+        """The number of things that were not understood, by kind."""
         return self._deltas.unknown
 
     @property
@@ -179,8 +179,9 @@ class ChunkReader:
         events += (event,) if event.size <= MAX_EVENT_BYTES else pieces(event)
 
     def _read_oddity(self, payload: bytes, events: list[Event]) -> None:
-        """What orjson refuses: the end marker, an empty event, a subclass of bytes, a lone surrogate, bytes that are no
-        UTF-8, nonsense.
+        """Read what orjson refuses.
+
+        The end marker, an empty event, a subclass of bytes, a lone surrogate, bytes that are no UTF-8, and nonsense.
         """
         if payload.startswith(b"[DONE]"):
             self.ended = True
@@ -194,7 +195,7 @@ class ChunkReader:
             self._take(chunk, events, is_raw=is_raw)
 
     def _read_last(self, events: list[Event]) -> None:
-        """What no empty line ended. It may be cut anywhere, and is nothing then."""
+        """Read an event that no empty line ended. It may be cut anywhere, and is ignored then."""
         try:
             for payload in self._sse.finish():
                 if not self.ended and (payload.startswith(b"[DONE]") or _is_json(payload)):
@@ -217,7 +218,7 @@ class ChunkReader:
         self._is_holding = self._deltas.is_holding
 
     def _take_beside(self, chunk: object, events: list[Event]) -> None:
-        """What is not in the choices of a chunk. Raises the error that it is."""
+        """Take what a chunk holds beside its choices. Raises the error, if it is one."""
         if isinstance(chunk, dict):
             self._take_usage(chunk)
         error = error_in(chunk)
@@ -229,7 +230,7 @@ class ChunkReader:
             self._deltas.count_unknown("chunk")
 
     def _take_last_words(self, chunk: object, events: list[Event]) -> None:
-        """What is said beside an error."""
+        """Take what the chunk of an error says beside it."""
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and not choice.get("index"):

@@ -75,7 +75,7 @@ class Deltas:
         return self._annotated(values)
 
     def rest(self) -> list[Event]:
-        """What was held back, at the end of the answer."""
+        """Return what was held back, at the end of the answer."""
         events = self._rest_of_text() + self._calls.rest()
         if self._calls.late:
             late = [{"index": index, **data} for index, data in sorted(self._calls.late.items())]
@@ -137,7 +137,7 @@ class Deltas:
         return [*events, delta(kind, joined)] if joined else events
 
     def _before(self, kind: str) -> list[Event]:
-        """What has to be told before something of this kind follows."""
+        """Return the events that have to come before something of this kind follows."""
         self.has_said = True
         events = self._rest_of_text() if kind != self._kind else []
         self._kind = kind

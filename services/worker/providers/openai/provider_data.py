@@ -1,4 +1,4 @@
-"""What a provider wants back with the next turn, unread: signatures of thoughts, encrypted reasoning.
+"""Data that a provider wants back with the next turn, unread: signatures of thoughts, encrypted reasoning.
 
 Gemini and Claude refuse the next turn of a tool call without it. Its form is the provider's own, so that a client can
 send it back as it is; what comes in pieces is put together.
@@ -63,7 +63,7 @@ class ProviderData:
         return self._is_due and self._is_of_reasoning
 
     def take(self, fields: Mapping[str, Any], *, is_shown: bool) -> None:
-        """What of it a delta brings. `is_shown`: the reasoning in it is also there as text."""
+        """Take the provider's data of a delta. `is_shown`: the reasoning in it is also there as text."""
         for name in self.names & fields.keys():
             value = fields[name]
             if value in (None, "", [], {}):

@@ -54,7 +54,7 @@ class Template:
 
 
 def _is_plain(text: bytes) -> bool:
-    """Return whether it stands for itself in JSON. Line ends and control characters do not, and count as unprintable."""
+    """Return whether JSON shows this text unescaped. Line ends and control characters count as unprintable."""
     if b'"' in text or b"\\" in text:
         return False
     try:

@@ -81,7 +81,7 @@ class _Call:
         return _is_object("".join(self.arguments))
 
     def take(self, piece: _Piece, *, is_raw: bool) -> list[Event]:
-        """What a piece adds to the call, as events as far as it is certain."""
+        """Return what a piece adds to the call, as events as far as it is certain."""
         is_new = not (self.id or self.name or self.arguments)
         text = self.joint.join(piece.arguments, is_raw=is_raw) if piece.arguments else ""
         if text:
@@ -104,7 +104,7 @@ class _Call:
         return [*self._opened(""), *([tool_call(self.index, arguments)] if arguments else [])]
 
     def rest(self) -> list[Event]:
-        """What is left to say of the call, now that something else follows. Without name and arguments it is none."""
+        """Return the rest of the call, now that something else follows; nothing for one without name and arguments."""
         half = self.joint.rest()
         if half:
             self._keep(half)
@@ -190,7 +190,7 @@ class ToolCalls:
         return events
 
     def rest(self) -> list[Event]:
-        """What was held back, now that something else follows."""
+        """Return what was held back, now that something else follows."""
         return [event for call in self._open for event in call.rest()]
 
     def tail(self, calls: object) -> Event | None:

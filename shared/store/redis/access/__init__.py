@@ -1,3 +1,3 @@
-"""What Redis grants a process: its rights, and the proof that they suffice."""
+"""The rights that Redis grants a process, and the proof that they suffice."""
 
 __all__ = ()

@@ -1,4 +1,4 @@
-"""What each kind of process asks of Redis, and a look whether Redis would let it.
+"""The commands that each kind of process sends to Redis, and a check that Redis would allow them.
 
 The functions say themselves what they need (`lua/rights.lua`); here are their names by process, and the commands that
 are sent without a function. Each of those is refused as a whole, but who lacks one can do half of its work only.
@@ -30,7 +30,7 @@ def proof_words(role: Role, keys: Keyspace, stream_id: str) -> list[Any]:
 
 
 def denial_in(reply: list[bytes]) -> StoreDenied | None:
-    """What is lacking, in words for an operator."""
+    """Return the missing rights as an error with a sentence for an operator; None if none is missing."""
     if not reply:
         return None
     return StoreDenied("the user of Redis may not: " + "; ".join(each.decode() for each in reply))

@@ -24,7 +24,7 @@ def is_encrypted(url: str) -> bool:
 
 
 def is_unverified(url: str) -> bool:
-    """Return whether somebody else could stand in Redis' place unnoticed: encrypted, but to nobody knows whom."""
+    """Return whether somebody else could pose as Redis unnoticed: encrypted, but to an unverified host."""
     return is_encrypted(url) and not tls_options(url)["ssl_check_hostname"]
 
 

@@ -45,15 +45,15 @@ class ClusterTailer:
     def __init__(self, router: Router, keys: Keyspace) -> None:
         self._router = router
         self._keys = keys
-        self._lines: dict[str, NodeConnection] = {}
+        self._connections: dict[str, NodeConnection] = {}
         self._retry_at: dict[str, float] = {}
         self._pipe = ClusterPipe(router)
         self._woken = asyncio.Event()
         self._is_reading = False
 
     def __repr__(self) -> str:
-        state = "reading" if self._is_reading else "open" if self._lines else "closed"
-        return f"<ClusterTailer {state} buckets={len(self._lines)} away={len(self._retry_at)}>"
+        state = "reading" if self._is_reading else "open" if self._connections else "closed"
+        return f"<ClusterTailer {state} buckets={len(self._connections)} away={len(self._retry_at)}>"
 
     async def read(self, cursors: Cursors, *, count: int, block_ms: int | None) -> News:
         if not cursors:
@@ -76,16 +76,16 @@ class ClusterTailer:
         self._woken.set()
 
     async def aclose(self) -> None:
-        lines, self._lines = list(self._lines.values()), {}
+        connections, self._connections = list(self._connections.values()), {}
         self._retry_at.clear()
-        for line in lines:
-            await line.aclose()
+        for connection in connections:
+            await connection.aclose()
         await self._pipe.aclose()
 
     async def _open(self, buckets: Mapping[str, Cursors]) -> None:
         """Connect for the buckets that are new here, and look for nodes that are away. Not to be left half-way."""
         now = asyncio.get_running_loop().time()
-        new = [bucket for bucket in buckets if bucket not in self._lines and self._retry_at.get(bucket, 0) <= now]
+        new = [bucket for bucket in buckets if bucket not in self._connections and self._retry_at.get(bucket, 0) <= now]
         if new:
             await _together([partial(self._open_line, bucket) for bucket in new])
             self._see_all_away(buckets)
@@ -97,22 +97,22 @@ class ClusterTailer:
             self._router.doubt()
             self._lose(bucket)
             return
-        line = NodeConnection(address, self._router.client(address))
+        connection = NodeConnection(address, self._router.client(address))
         try:
-            await line.open()
+            await connection.open()
         except StoreError as error:
             if not error.retryable:
                 raise
             self._router.doubt(address)
             self._lose(bucket)
             return
-        self._lines[bucket] = line
+        self._connections[bucket] = connection
         if self._retry_at.pop(bucket, None) is not None:
             raise StoreUnavailable(f"the node of bucket {bucket} was away")
 
     async def _read(self, buckets: Mapping[str, Cursors], *, count: int, block_ms: int) -> News:
         news: dict[str, Sequence[LogEntry]] = {}
-        followed = {bucket: cursors for bucket, cursors in buckets.items() if bucket in self._lines}
+        followed = {bucket: cursors for bucket, cursors in buckets.items() if bucket in self._connections}
         follow = [partial(self._follow, bucket, followed[bucket], news, count, block_ms) for bucket in followed]
         if block_ms:
             await _together(follow, until=self._woken, within_s=block_ms / 1000)
@@ -125,15 +125,15 @@ class ClusterTailer:
         self, bucket: str, cursors: Cursors, news: dict[str, Sequence[LogEntry]], count: int, block_ms: int
     ) -> None:
         """Read one bucket until there is news of it, or once if nobody waits."""
-        line = self._lines[bucket]
+        connection = self._connections[bucket]
         while True:
             try:
-                found = await self._news(line, cursors, count, block_ms)
+                found = await self._news(connection, cursors, count, block_ms)
             except StoreError as error:
                 if not isinstance(error, StoreUnavailable):
                     raise
                 await self._leave(bucket)
-                self._router.doubt(line.address)
+                self._router.doubt(connection.address)
                 self._lose(bucket)
                 return
             if found is None:
@@ -146,20 +146,20 @@ class ClusterTailer:
             if found or not block_ms:
                 return
 
-    async def _news(self, line: NodeConnection, cursors: Cursors, count: int, block_ms: int) -> News | None:
+    async def _news(self, connection: NodeConnection, cursors: Cursors, count: int, block_ms: int) -> News | None:
         """One reply's worth; None if the slot has another node now."""
-        if line.is_waiting and not (block_ms and _covers(line.cursors, cursors)):
-            reply = await line.break_off()
+        if connection.is_waiting and not (block_ms and _covers(connection.cursors, cursors)):
+            reply = await connection.break_off()
             if reply:
-                return await self._understood(reply, line, cursors, count)
-        if not line.is_waiting:
-            line.ask(cursors, self._command(cursors, count, block_ms), wait_ms=block_ms)
-        return await self._understood(await line.reply(), line, cursors, count)
+                return await self._understood(reply, connection, cursors, count)
+        if not connection.is_waiting:
+            connection.ask(cursors, self._command(cursors, count, block_ms), wait_ms=block_ms)
+        return await self._understood(await connection.reply(), connection, cursors, count)
 
-    async def _understood(self, reply: Any, line: NodeConnection, cursors: Cursors, count: int) -> News | None:
-        redirect = Redirect.of(reply, asked=line.address)
+    async def _understood(self, reply: Any, connection: NodeConnection, cursors: Cursors, count: int) -> News | None:
+        redirect = Redirect.of(reply, asked=connection.address)
         if redirect is not None and redirect.moved:
-            await self._follow_move(redirect, line)
+            await self._follow_move(redirect, connection)
             return None
         if redirect is not None and redirect.word in {"ASK", "TRYAGAIN"}:
             found = await self._one_by_one(cursors, count)
@@ -168,15 +168,15 @@ class ClusterTailer:
         if isinstance(reply, Exception):
             self._router.doubt()
             raise mapped(reply) from reply
-        return self._matching(reply or (), line.cursors, cursors)
+        return self._matching(reply or (), connection.cursors, cursors)
 
-    async def _follow_move(self, redirect: Redirect, line: NodeConnection) -> None:
+    async def _follow_move(self, redirect: Redirect, connection: NodeConnection) -> None:
         """A slot that was moved has lost nothing. After a failover something may be missing: who reads has to check."""
         self._router.doubt()
         owners = await self._router.slots()
         self._router.learn(redirect)
-        if line.address not in owners.masters:
-            raise StoreBusy(f"{line.address[0]}:{line.address[1]} is no master any more")
+        if connection.address not in owners.masters:
+            raise StoreBusy(f"{connection.address[0]}:{connection.address[1]} is no master any more")
 
     async def _one_by_one(self, cursors: Cursors, count: int) -> News:
         """While a slot is on its way, its streams are on two nodes, and only reads of one are redirected."""
@@ -220,9 +220,9 @@ class ClusterTailer:
             raise StoreUnavailable("no node with these streams answers")
 
     async def _leave(self, bucket: str) -> None:
-        line = self._lines.pop(bucket, None)
-        if line is not None:
-            await line.aclose()
+        connection = self._connections.pop(bucket, None)
+        if connection is not None:
+            await connection.aclose()
 
 
 def _covers(asked: Cursors, wanted: Cursors) -> bool:

@@ -1,4 +1,4 @@
-"""Who the master is, as one Sentinel sees it."""
+"""The master, as one Sentinel sees it."""
 
 from collections.abc import Awaitable
 from dataclasses import dataclass

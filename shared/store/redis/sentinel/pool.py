@@ -133,7 +133,7 @@ async def follow_master(client: "Redis") -> None:
 
 
 async def _tried(sentinel: "Redis", name: str) -> Opinion | None:
-    """What a Sentinel says; None if it does not answer, or does not know this master."""
+    """Return a Sentinel's opinion; None if it does not answer, or does not know this master."""
     try:
         async with asyncio.timeout(_ASK_S):
             return await opinion_of(sentinel, name)

@@ -22,7 +22,7 @@ from tests.sim.clockwork import VirtualLoop
 
 __all__ = ()
 
-TURN_S = 0.008
+WINDOW_S = 0.008
 ENOUGH = 100
 
 
@@ -138,26 +138,26 @@ def under_load(scene: Callable[[Load], Coroutine[Any, Any, None]], **settings: A
         loop.close()
 
 
-def test_fewer_than_are_enough_wait_for_the_end_of_the_turn() -> None:
+def test_fewer_than_are_enough_wait_for_the_end_of_the_window() -> None:
     async def scene(load: Load) -> None:
         began, writers = load.now, load.writers(ENOUGH - 1)
         speak(*writers)
         await flushed(*writers)
-        assert load.now - began == pytest.approx(TURN_S)
+        assert load.now - began == pytest.approx(WINDOW_S)
         assert load.batches == [ENOUGH - 1]
 
     under_load(scene)
 
 
-def test_the_hundredth_writer_ends_the_turn() -> None:
+def test_the_hundredth_writer_ends_the_window() -> None:
     async def scene(load: Load) -> None:
         began, writers = load.now, load.writers(ENOUGH)
         speak(*writers[:-1])
-        await asyncio.sleep(TURN_S / 4)
+        await asyncio.sleep(WINDOW_S / 4)
         assert load.batches == []
         speak(writers[-1])
         await flushed(*writers)
-        assert load.now - began == pytest.approx(TURN_S / 4)
+        assert load.now - began == pytest.approx(WINDOW_S / 4)
         assert load.batches == [ENOUGH]
 
     under_load(scene)
@@ -169,7 +169,7 @@ def test_it_is_writers_that_are_counted_and_not_what_they_say() -> None:
         for _ in range(2 * ENOUGH):
             speak(writer)
         await flushed(writer)
-        assert load.now - began == pytest.approx(TURN_S)
+        assert load.now - began == pytest.approx(WINDOW_S)
         assert load.batches == [1]
 
     under_load(scene)
@@ -179,10 +179,10 @@ def test_a_first_token_takes_along_what_has_gathered() -> None:
     async def scene(load: Load) -> None:
         began, waiting, new = load.now, load.writers(2), load.writer(tail=0)
         speak(*waiting)
-        await asyncio.sleep(TURN_S / 4)
+        await asyncio.sleep(WINDOW_S / 4)
         speak(new)
         await flushed(new, *waiting)
-        assert load.now - began == pytest.approx(TURN_S / 4)
+        assert load.now - began == pytest.approx(WINDOW_S / 4)
         assert load.batches == [3]
 
     under_load(scene)
@@ -195,13 +195,13 @@ def test_turns_that_ended_early_make_no_later_one_longer(tail: int) -> None:
         for _ in range(50):
             last = load.writer(tail=tail)
             speak(*waiting)
-            await asyncio.sleep(TURN_S / 4)
+            await asyncio.sleep(WINDOW_S / 4)
             speak(last)
             await flushed(*waiting, last)
         began = load.now
         speak(waiting[0])
         await flushed(waiting[0])
-        assert load.now - began == pytest.approx(TURN_S)
+        assert load.now - began == pytest.approx(WINDOW_S)
         assert load.batches == [*[ENOUGH] * 50, 1]
 
     under_load(scene)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.log.position import START, Position
-from shared.store.calls import Append, Beat, Retention
+from shared.store.calls import Append, LeaseRenewal, Retention
 from shared.store.memory.store import MemoryStore
 from shared.store.replies import Appended, Beating, Claimed, Created, Fenced, Gone, Held, TailMismatch
 from shared.store.state import Tombstone
@@ -201,7 +201,7 @@ async def test_everything_since_a_snapshot_can_be_lost(store: MemoryStore) -> No
     await write(store, changed, "more")
     store.restore(moment)
     assert await store.meta(changed) == before
-    assert await store.heartbeat([Beat(kept, nonce(1), 10)], RETENTION) == [Beating(cancelling=False)]
+    assert await store.heartbeat([LeaseRenewal(kept, nonce(1), 10)], RETENTION) == [Beating(cancelling=False)]
 
 
 async def test_appends_in_one_call_see_each_other(store: MemoryStore) -> None:
