@@ -27,7 +27,7 @@ test('a takeover is told as what it was', () => {
     handoverWords(answering.message, applyEvent(answering.message, event, id), event);
   assert.equal(words(reset, ''), 'Another worker took over and started over.');
   assert.equal(words({ ...reset, reason: 'log_lost' }, ''), 'The server lost some of the text. This is what it has.');
-  assert.equal(words({ type: 'text', delta: 'y' }, '2-2.11111111'), 'Another worker took over and goes on.');
+  assert.equal(words({ type: 'text', delta: 'y' }, '2-2.11111111'), 'Another worker took over and continues.');
   assert.equal(words({ type: 'text', delta: 'y' }, '1-2.00000000'), '');
 });
 
