@@ -34,11 +34,11 @@ test('a takeover is told as what it was', () => {
 test('a conversation says what it lacks', () => {
   const here = { isFirst: true, isThere: true };
   assert.equal(lackWords(asked, here), '');
-  assert.match(lackWords({ ...asked, before: 'z' }, here), /said before is no longer kept/);
+  assert.match(lackWords({ ...asked, before: 'z' }, here), /earlier conversation is no longer kept/);
   assert.equal(lackWords({ ...asked, before: 'z' }, { ...here, isFirst: false }), '');
   assert.match(lackWords({ ...asked, prompt: '' }, here), /The server does not keep questions/);
   assert.equal(lackWords({ ...asked, prompt: '' }, { ...here, isThere: false }), '');
-  assert.match(lackWords({ ...asked, omitted: 3 }, here), /3 earlier questions were not sent/);
+  assert.match(lackWords({ ...asked, omitted: 3 }, here), /3 earlier questions were not included/);
 });
 
 test('asking again is offered only where it can help', () => {
