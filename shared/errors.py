@@ -92,12 +92,12 @@ class BodyTooLarge(InvalidRequest):
 
 class HostNotAllowed(TailraceError):
     code, status = "host_not_allowed", 403
-    text = "This server is not known by that host name; the setting allowed_hosts lists the names it has."
+    text = "This server does not accept that host name; the setting allowed_hosts lists the accepted names."
 
 
 class OriginNotAllowed(TailraceError):
     code, status = "origin_not_allowed", 403
-    text = "Pages of other sites may not do this; the setting allowed_origins lists those that may."
+    text = "Pages of other sites may not do this; the setting allowed_origins lists the allowed ones."
 
 
 class UnknownModel(InvalidRequest):
@@ -146,7 +146,7 @@ class InvalidConfiguration(TailraceError):
 
 class Draining(TailraceError):
     code, status, retryable = "draining", 503, True
-    text = "This server is going away; connect again."
+    text = "This server is shutting down; connect again."
 
 
 class MemoryPressure(TailraceError):
@@ -187,14 +187,14 @@ class StoreFull(StoreError):
     """Refused for memory, disk or missing replicas; nothing was written (OOM, MISCONF, NOREPLICAS)."""
 
     code = "store_full"
-    text = "The stream store has no room."
+    text = "The stream store is full."
 
 
 class StoreDenied(StoreError):
     """A password or a right is missing (NOAUTH, WRONGPASS, NOPERM), until somebody mends that. Nothing was written."""
 
     code = "store_denied"
-    text = "The stream store does not let this server do its work; its operator has to see to that."
+    text = "The stream store denies this server a permission; its operator has to fix this."
 
 
 class StoreMisused(StoreError):
@@ -267,7 +267,7 @@ class WorkerLost(TailraceError):
 
 class StreamTooLarge(TailraceError):
     code = "stream_too_large"
-    text = "The answer is larger than its byte budget, and no part of it could be let go."
+    text = "The answer is larger than its byte budget, and no part of it could be trimmed."
 
 
 class LogLost(TailraceError):
@@ -286,7 +286,7 @@ class ProviderUnreachable(ProviderError):
 
 class ProviderMoved(ProviderError):
     code, retryable = "provider_moved", False
-    text = "The model provider's address leads elsewhere."
+    text = "The model provider's address is wrong: it redirects or does not exist."
     asks_again = False
 
 
@@ -326,13 +326,13 @@ class ProviderModelMissing(ProviderRejected):
 
 class ProviderTooLong(ProviderRejected):
     code = "provider_too_long"
-    text = "The request is longer than the model can take."
+    text = "The request is longer than the model's context."
     asks_others = True
 
 
 class ProviderUnsupported(ProviderRejected):
     code = "provider_unsupported"
-    text = "The model provider does not take one of the request's options."
+    text = "The model provider does not support one of the request's options."
     asks_others = True
 
 
@@ -345,9 +345,9 @@ class ProviderMalformed(ProviderError):
 
 class ProviderStalled(ProviderError):
     code = "provider_stalled"
-    text = "The model provider went silent."
+    text = "The model provider stalled."
 
 
 class ProviderTruncated(ProviderError):
     code = "provider_truncated"
-    text = "The model provider's stream was cut before its end."
+    text = "The model provider's stream broke off before its end."

@@ -53,14 +53,14 @@ Urls = Annotated[
         "--url",
         envvar=URL_VARIABLE,
         callback=_edges,
-        help="An edge. Give it twice or more: if one is gone, the next is asked.",
+        help="An edge; may be repeated: if one fails, the next is used.",
     ),
 ]
 Format = Annotated[
     Output, typer.Option("--output", "-o", help="auto: text on a terminal, JSON lines in a pipe.", show_default=True)
 ]
 StreamFormat = Annotated[
-    Output, typer.Option("--output", "-o", help="auto, text: the answer alone; json: one event a line.")
+    Output, typer.Option("--output", "-o", help="auto, text: the answer only; json: one event per line.")
 ]
 
 
@@ -83,10 +83,10 @@ def _options(
 
 @app.command(rich_help_panel="Run everything")
 def up(
-    edges: Annotated[int, typer.Option(min=1, max=64, help="How many edges, on ports that follow each other.")] = 2,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="How many workers.")] = 1,
+    edges: Annotated[int, typer.Option(min=1, max=64, help="Number of edges, on consecutive ports.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of workers.")] = 1,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the first edge.")] = 8000,
-    no_model: Annotated[bool, typer.Option("--no-model", help="Leave the built-in model out.")] = False,
+    no_model: Annotated[bool, typer.Option("--no-model", help="Do not start the built-in model.")] = False,
 ) -> None:
     """Start Redis, the model, workers and edges here; Ctrl-C stops them all.
 
@@ -122,7 +122,7 @@ def edge(
     Runs in the foreground and logs to standard error.
     SIGTERM drains: readers are moved elsewhere within TAILRACE_EDGE_DRAIN_S.
     Starts no Redis; waits for it if it is not there yet.
-    Listens beyond loopback only with TAILRACE_ALLOW_ANONYMOUS=1: nobody has to say who they are.
+    Listens beyond loopback only with TAILRACE_ALLOW_ANONYMOUS=1: there is no authentication.
 
     [bold]Example[/]
     [cyan]TAILRACE_REDIS_URL=redis://10.0.0.5/0 tailrace edge --port 8000[/]
@@ -181,10 +181,10 @@ def model(
 def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask; - reads it from standard input.")],
     model: Annotated[
-        str | None, typer.Option(help="Model to ask.", show_default="the first that a provider names")
+        str | None, typer.Option(help="Model to use.", show_default="the first that a provider names")
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message to put before the question.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum length of the answer, in tokens.")] = None,
     url: Urls = [DEFAULT_EDGE_URL],  # noqa: B006  # typer reads defaults from here and never changes them
     output: StreamFormat = "auto",
 ) -> None:
@@ -219,7 +219,7 @@ def tail(
     ],
     after: Annotated[
         str | None,
-        typer.Option(callback=_cursor, help="Only what follows this event id, e.g. 1-345.9f2c01ab; now: only news."),
+        typer.Option(callback=_cursor, help="Only what follows this event id, e.g. 1-345.9f2c01ab; now: new events."),
     ] = None,
     url: Urls = [DEFAULT_EDGE_URL],  # noqa: B006  # as above
     output: StreamFormat = "auto",
@@ -250,7 +250,7 @@ def doctor(
             help="An edge to check too; may be repeated.",
         ),
     ] = None,
-    load: Annotated[bool, typer.Option("--load", help="Load the functions into Redis if they are not there.")] = False,
+    load: Annotated[bool, typer.Option("--load", help="Load the functions into Redis if they are missing.")] = False,
     output: Format = "auto",
 ) -> None:
     """Check Redis, the queue, workers, providers and clocks, and suggest fixes.
@@ -272,7 +272,7 @@ app.command(rich_help_panel="Look after it")(bench)
 
 @app.command(rich_help_panel="Look after it")
 def version(output: Format = "auto") -> None:
-    """Print the versions of Tailrace and of what it runs on."""
+    """Print the versions of Tailrace and of its dependencies."""
     from services.cli.version import print_version
 
     raise typer.Exit(print_version(output))

@@ -27,14 +27,14 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=_NAME, description="What logs, metrics and readers call it.")
-    dialect: str = Field("openai", pattern=_NAME, description="The API it speaks; workers know `openai`.")
-    base_url: Annotated[str, AfterValidator(_plain_url)] = Field(description="Where it is, up to and including `/v1`.")
-    api_key_env: str | None = Field(None, description="The variable that holds its key; only workers read it.")
-    models: list[str] = Field(min_length=1, description="What it serves; `*` and `?` are wildcards, as in `gpt-*`.")
+    name: str = Field(pattern=_NAME, description="Its name in logs, in metrics and for readers.")
+    dialect: str = Field("openai", pattern=_NAME, description="Its API; workers support `openai`.")
+    base_url: Annotated[str, AfterValidator(_plain_url)] = Field(description="Its address, up to and including `/v1`.")
+    api_key_env: str | None = Field(None, description="Environment variable with its key; only workers read it.")
+    models: list[str] = Field(min_length=1, description="Models it serves; `*` and `?` are wildcards, as in `gpt-*`.")
     continuation: Literal["prefill", "prefix", "partial", "continue_final_message", "message", "none"] = Field(
         "none",
-        description="How an interrupted answer can be continued: by an assistant turn, as it is (`prefill`: Claude up "
+        description="How an interrupted answer can be continued: by an assistant turn, unmarked (`prefill`: Claude up "
         "to 4.5, llama.cpp, Ollama) or marked (`prefix`: Mistral, DeepSeek; `partial`: Kimi, Qwen; "
         "`continue_final_message`: vLLM, SGLang), by a closing user turn (`message`: any other), or not.",
     )
@@ -42,17 +42,17 @@ class ProviderSettings(BaseModel):
         None,
         min_length=1,
         max_length=1000,
-        description="That closing turn; `{last_words}` stands for the end of the answer so far. "
-        "Default: the last words between ellipses, which is no language of its own.",
+        description="Text of the closing user turn; `{last_words}` stands for the end of the answer so far. "
+        "Default: the last words between ellipses, which fits any language.",
     )
     allow_options: Literal["*"] | list[OptionName] = Field(
         default_factory=list,
-        description="Options of a request that are passed on although Tailrace does not know them; `*` for any.",
+        description="Options of a request that are passed on even if Tailrace does not know them; `*` for all.",
     )
     extra_body: dict[str, Any] = Field(
         default_factory=dict,
         repr=False,
-        description="Members to add to each request, in place of the caller's.",
+        description="Members to add to each request; they replace the caller's.",
     )
     connect_timeout_s: Seconds = Field(5, description="Longest time to connect.")
     first_token_timeout_s: Seconds = Field(60, description="Longest silence before the first token.")

@@ -68,19 +68,19 @@ class Settings(BaseSettings):
     )
     queue_url: str | None = Field(
         None,
-        description="The arq queue, if it is to live on another Redis than the streams, as it must beside a cluster.",
+        description="Redis of the arq queue, if not that of the streams; required with a cluster.",
     )
     redis_timeout_s: Seconds = Field(5, description="Deadline of every Redis command.")
     prefix: str = Field("tailrace", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="First part of every Redis key.")
-    buckets: int = Field(16, ge=1, le=256, description="How many hash tags new streams are spread over.")
+    buckets: int = Field(16, ge=1, le=256, description="Number of hash tags that new streams are spread over.")
     secret: SecretStr | None = Field(
-        None, description="Key of idempotent stream ids; default: made once, kept in Redis."
+        None, description="Key for idempotent stream ids; default: generated once, kept in Redis."
     )
-    allow_eviction: bool = Field(False, description="Run although Redis may evict keys. Streams can then be lost.")
+    allow_eviction: bool = Field(False, description="Run even if Redis may evict keys. Streams can then be lost.")
 
     # Life of a stream
     retain_s: Seconds = Field(3600, description="How long a finished stream can be read.")
-    live_ttl_s: Seconds = Field(3600, description="Expiry of a live stream, pushed by each heartbeat.")
+    live_ttl_s: Seconds = Field(3600, description="Expiry of a live stream, extended by each heartbeat.")
     tombstone_s: Seconds = Field(
         86_400, description="How long an expired or deleted stream answers 410 rather than 404."
     )
@@ -88,12 +88,12 @@ class Settings(BaseSettings):
         5,
         description="How long a created stream may wait for a worker before it is dispatched again.",
     )
-    lease_s: Seconds = Field(10, description="How long a worker holds a stream without a sign of life.")
+    lease_s: Seconds = Field(10, description="How long a worker holds a stream without a heartbeat.")
     heartbeat_s: Seconds = Field(3, description="How often a worker renews its leases.")
-    sweep_s: Seconds = Field(2, description="How often each worker looks for expired leases.")
+    sweep_s: Seconds = Field(2, description="How often each worker checks for expired leases.")
     provider_tries: int = Field(4, ge=1, description="Requests for one attempt before the last error ends its stream.")
     policy_failover: bool = Field(
-        False, description="Ask the next provider when one refuses the content of a request, too."
+        False, description="Also ask the next provider if one refuses the content of a request."
     )
     max_attempts: int = Field(3, ge=1, description="Claims of a stream before it ends with worker_crash_loop.")
 
@@ -102,16 +102,16 @@ class Settings(BaseSettings):
     max_messages: int = Field(1000, ge=1, description="Most messages in a request.")
     max_stream_bytes: Bytes = Field(50 * 1024 * 1024, description="Byte budget of one stream.")
     max_total_bytes: Bytes = Field(500 * 1024 * 1024, description="Byte budget of all streams.")
-    max_tenant_bytes: Bytes | None = Field(None, description="Byte budget of one tenant; default: no other than all's.")
+    max_tenant_bytes: Bytes | None = Field(None, description="Byte budget of one tenant; default: that of all streams.")
 
     # Memory
     soft_share: float = Field(
         0.85, gt=0, le=1, description="Share of a byte budget from which finished streams are evicted."
     )
-    free_share: float = Field(0.2, ge=0, lt=1, description="Share of a byte budget that an eviction makes free.")
-    budget_s: Seconds = Field(1, description="How often each worker looks after memory: folds, expires, evicts.")
+    free_share: float = Field(0.2, ge=0, lt=1, description="Share of a byte budget that an eviction frees.")
+    budget_s: Seconds = Field(1, description="How often each worker maintains memory: folds, expires, evicts.")
     fold_bytes: Bytes = Field(
-        3 * 1024, description="Single entries of a live stream from which its writer folds them into a block."
+        3 * 1024, description="Size of the single entries of a live stream at which its writer folds them into a block."
     )
     block_bytes: Bytes = Field(
         1_000_000, le=4_000_000, description="Largest block; what a late reader gets in one event."
@@ -121,18 +121,20 @@ class Settings(BaseSettings):
 
     # Worker
     max_jobs: int = Field(1000, ge=1, description="Streams one worker pulls at the same time.")
-    poll_delay_s: Seconds = Field(1, description="Longest pause between two looks at the queue; a new job rings.")
+    poll_delay_s: Seconds = Field(
+        1, description="Longest pause between two checks of the queue; new jobs wake the worker at once."
+    )
     flush_ms: int = Field(
         0, ge=0, description="Wait this long for more deltas before an append (the first never waits)."
     )
     worker_buffer_bytes: Bytes = Field(
-        256 * 1024, description="Text of one stream waiting for Redis before its provider is held."
+        256 * 1024, description="Unacknowledged text of one stream at which the worker stops reading from its provider."
     )
     store_stall_s: Seconds = Field(
         30, description="How long a worker retries a refused append before it ends the stream."
     )
     worker_drain_s: Seconds = Field(
-        20, description="On SIGTERM, how long running streams may finish before they are handed over."
+        20, description="On SIGTERM, how long running streams may take to finish before they are handed over."
     )
 
     worker_metrics_port: int | None = Field(None, ge=1, le=65535, description="Serve a worker's /metrics here.")
@@ -143,45 +145,45 @@ class Settings(BaseSettings):
     edge_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     allow_anonymous: bool = Field(
         False,
-        description="Listen elsewhere than on loopback although nobody has to say who they are: "
-        "for where something else keeps strangers away.",
+        description="Listen beyond loopback although there is no authentication: "
+        "only where something else restricts access.",
     )
     allowed_hosts: HostNames = Field(
         default_factory=list,
-        description="Host names by which browsers may ask, beside addresses and `localhost`, without ports; "
-        "`*.example.org` is every name below. In the environment separated by commas.",
+        description="Host names that browsers may use, besides IP addresses and `localhost`, without ports; "
+        "`*.example.org` is every subdomain. In the environment separated by commas.",
     )
     allowed_origins: Origins = Field(
         default_factory=list,
-        description="Origins of other sites whose pages may create, cancel and delete, as `https://chat.example.org`. "
-        "In the environment separated by commas.",
+        description="Origins of other sites whose pages may create, cancel and delete, e.g. "
+        "`https://chat.example.org`. In the environment separated by commas.",
     )
-    edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved elsewhere.")
+    edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved to other edges.")
     edge_heartbeat_s: Seconds = Field(
-        10, description="Comment to a silent reader, so that proxies keep the connection."
+        10, description="Interval of comments to an idle reader, so that proxies keep the connection."
     )
     retry_ms: int = Field(1000, ge=0, description="How long readers wait before they reconnect; jitter is added.")
     max_connection_s: Seconds = Field(600, description="Age at which a reader is asked to reconnect; jitter is added.")
-    send_timeout_s: Seconds = Field(30, description="A reader that takes nothing for this long is cut off.")
+    send_timeout_s: Seconds = Field(30, description="A reader that reads nothing for this long is cut off.")
     send_buffer_bytes: Bytes = Field(96 * 1024, description="SO_SNDBUF of a reader's socket.")
     tail_pace_s: Seconds = Field(0.005, description="Pause between two reads of the shared tail.")
     tail_count: int = Field(256, ge=1, description="Entries of one stream in one read of the tail.")
     feed_bytes: Bytes = Field(256 * 1024, description="Recent frames an edge keeps for each stream it follows.")
     edge_buffer_bytes: Bytes = Field(
         256 * 1024 * 1024,
-        description="Recent frames an edge keeps for all streams; the quietest give way. "
-        "As much again for large messages on their way to whoever asks for a stream's state.",
+        description="Recent frames an edge keeps for all streams; those of the quietest streams are dropped first. "
+        "The same amount again for large states in flight.",
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
     # Logs
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="auto: text on a terminal, else JSON lines."
     )
 
     log_provider_messages: bool = Field(
-        False, description="Log what a provider says when it refuses a request. It may quote the prompt."
+        False, description="Log a provider's message when it refuses a request. It may quote the prompt."
     )
 
     providers: list[ProviderSettings] = Field(

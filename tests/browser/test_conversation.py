@@ -54,7 +54,7 @@ async def test_what_is_no_longer_kept_is_said(context: BrowserContext, url: str)
     await tab.is_in("ended")
     await tab.page.evaluate(f"localStorage.removeItem('tailrace.turn.{first}')")
     await tab.page.reload()
-    await tab.shows("What was said before is no longer kept in this browser.")
+    await tab.shows("The earlier conversation is no longer kept in this browser.")
     assert await questions(tab.page) == [Script("kept").prompt()]
     assert tab.stream == second
 

@@ -78,8 +78,8 @@ STATES: dict[str, Callable[[RedisStore], Awaitable[None]]] = {
     "A stream that is being written": begin,
     "After a worker has died": take_over,
     "When it is over": end,
-    "When it is gone": delete,
-    "The queue, and who takes from it": wait,
+    "When it was deleted": delete,
+    "The queue and the workers": wait,
 }
 
 

@@ -92,7 +92,7 @@ export function announcement(state, message, { nobodyThere, handover }) {
 export function handoverWords(before, after, event) {
   if (event.type === 'reset' && event.reason === 'log_lost') return 'The server lost some of the text. This is what it has.';
   if (event.type === 'reset') return 'Another worker took over and started over.';
-  return after.takeovers > before.takeovers ? 'Another worker took over and goes on.' : '';
+  return after.takeovers > before.takeovers ? 'Another worker took over and continues.' : '';
 }
 
 /**
@@ -103,12 +103,12 @@ export function handoverWords(before, after, event) {
  */
 export function lackWords({ prompt, stream, before, omitted }, { isFirst, isThere }) {
   const words = [];
-  if (isFirst && before !== '') words.push('What was said before is no longer kept in this browser.');
+  if (isFirst && before !== '') words.push('The earlier conversation is no longer kept in this browser.');
   if (prompt === '' && stream !== '' && isThere) {
     words.push('Asked in another browser, or at another address. The server does not keep questions.');
   }
-  if (omitted === 1) words.push('One earlier question was not sent along: the model does not know of it.');
-  if (omitted > 1) words.push(`${omitted} earlier questions were not sent along: the model does not know of them.`);
+  if (omitted === 1) words.push('One earlier question was not included: the model does not know it.');
+  if (omitted > 1) words.push(`${omitted} earlier questions were not included: the model does not know them.`);
   return words.join(' ');
 }
 

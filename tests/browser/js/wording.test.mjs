@@ -27,18 +27,18 @@ test('a takeover is told as what it was', () => {
     handoverWords(answering.message, applyEvent(answering.message, event, id), event);
   assert.equal(words(reset, ''), 'Another worker took over and started over.');
   assert.equal(words({ ...reset, reason: 'log_lost' }, ''), 'The server lost some of the text. This is what it has.');
-  assert.equal(words({ type: 'text', delta: 'y' }, '2-2.11111111'), 'Another worker took over and goes on.');
+  assert.equal(words({ type: 'text', delta: 'y' }, '2-2.11111111'), 'Another worker took over and continues.');
   assert.equal(words({ type: 'text', delta: 'y' }, '1-2.00000000'), '');
 });
 
 test('a conversation says what it lacks', () => {
   const here = { isFirst: true, isThere: true };
   assert.equal(lackWords(asked, here), '');
-  assert.match(lackWords({ ...asked, before: 'z' }, here), /said before is no longer kept/);
+  assert.match(lackWords({ ...asked, before: 'z' }, here), /earlier conversation is no longer kept/);
   assert.equal(lackWords({ ...asked, before: 'z' }, { ...here, isFirst: false }), '');
   assert.match(lackWords({ ...asked, prompt: '' }, here), /The server does not keep questions/);
   assert.equal(lackWords({ ...asked, prompt: '' }, { ...here, isThere: false }), '');
-  assert.match(lackWords({ ...asked, omitted: 3 }, here), /3 earlier questions were not sent/);
+  assert.match(lackWords({ ...asked, omitted: 3 }, here), /3 earlier questions were not included/);
 });
 
 test('asking again is offered only where it can help', () => {
