@@ -16,6 +16,7 @@ from services.local.folder import Folder
 from services.local.port import LOOPBACK, free_port, is_free
 from services.local.program import Program, tailrace_command
 from services.local.readiness import is_ok
+from shared.errors import StoreDenied
 from shared.settings.settings import Settings
 
 __all__ = ("LocalRedis", "Options", "Stack", "check_ports", "choose_redis", "plan", "without_password")
@@ -98,7 +99,7 @@ async def choose_redis(settings: Settings) -> LocalRedis:
         return LocalRedis(f"redis://{LOOPBACK}:{free_port(redis.PREFERRED_PORT)}/0", str(server), server)
     place = without_password(settings.redis_url)
     trouble = await redis.trouble_at(settings.redis_url)
-    if trouble is not None and not trouble.retryable:
+    if isinstance(trouble, StoreDenied) or (trouble is not None and not trouble.retryable):
         raise Failure(f"Redis at {place} refuses: {trouble.message}", hint=_PASSWORD_HINT)
     if trouble is not None:
         raise Failure(f"no Redis answers at {place}", hint="without TAILRACE_REDIS_URL one is started here")
