@@ -1,14 +1,16 @@
 """Streams whose worker or provider dies half-way: the text is whole in the end, and says where it was taken up."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from shared.log.events import CANCELLED
 from shared.log.keys import Keyspace
+from shared.store.calls import Interruption
 from shared.store.redis.store import RedisStore
 from shared.store.replies import Cancelling
-from tests.support.pulling import Pulling, key, pulling
+from tests.support.pulling import FAST, Pulling, key, pulling
 from tests.support.script import Fault, Script, expected
 from tests.support.streams import RETENTION
 
@@ -35,6 +37,27 @@ async def test_a_killed_worker_s_stream_is_continued_by_another(two_workers: Pul
     assert [fence.reason for fence in after.fences] == ["start", "takeover"]
     assert after.fences[1].keep >= before.tail
     assert after.worker != before.worker
+
+
+@pytest.mark.parametrize(("interruption", "reason"), [("continue", "takeover"), ("fail", "error")])
+async def test_a_late_job_of_its_start_takes_over_as_well(
+    store: RedisStore, redis_url: str, keys: Keyspace, interruption: Interruption, reason: str
+) -> None:
+    """A job to begin may be put again, or come back, when the stream has begun: what was said is not thrown away."""
+    async with pulling(store, redis_url, keys, workers=1, sweep_s=60) as pulls:
+        script = Script(key(), chunks=200, rate=250)
+        stream_id = await pulls.create(script, interruption=interruption)
+        before = await pulls.until_tail(stream_id, 300)
+        pulls.workers[0].kill()
+        await pulls.dispatcher.dispatch(stream_id, tenant="public")
+        await asyncio.sleep(FAST["lease_s"])
+        pulls.workers[0].launch()
+        after = await pulls.until_over(stream_id)
+        parts = await pulls.parts(stream_id)
+
+    assert [fence.reason for fence in after.fences] == ["start", reason]
+    assert after.fences[1].keep >= before.tail
+    assert (after.status == "done", parts == expected(script)) == (reason == "takeover", reason == "takeover")
 
 
 async def test_usage_is_settled_over_attempts(two_workers: Pulling) -> None:

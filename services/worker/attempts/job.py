@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _LAST_WORDS_S = 5.0
 # Why an attempt broke off, and the reason in the fence of the next: the lease could not be renewed in time.
 _STORE = "store"
+# The reason in the fence of the first attempt.
+_START = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class _Plan:
     """
 
     mode: Literal["continue", "restart"] = "restart"
-    reason: str = "start"
+    reason: str = _START
     holder: str = ""
     after_provider: str = ""
     ruled_out: frozenset[str] = frozenset()
@@ -93,6 +95,10 @@ class Jobs:
         handover: Handover | None = None
         while plan is not None:
             nonce, reply, plan = await self._claim(stream_id, plan)
+            if isinstance(reply, Exhausted) and plan.reason == _START:
+                # The job is late: somebody has begun, and is gone.
+                plan = await self._takeover(stream_id)
+                continue
             on_decided()
             if not isinstance(reply, Claimed):
                 await self._not_claimed(stream_id, reply, plan, attempt, handover)
@@ -165,6 +171,8 @@ class Jobs:
         return replace(plan, holder=meta.nonce, excused=plan.excused + 1)
 
     async def _claim_once(self, stream_id: str, nonce: str, plan: _Plan) -> ClaimReply:
+        # Who means to begin may only be the first: what is done with an answer that has begun is not in the job.
+        most = 1 if plan.reason == _START else self._settings.max_attempts
         claim = Claim(
             nonce=nonce,
             worker=self._name,
@@ -172,7 +180,7 @@ class Jobs:
             mode=plan.mode,
             reason=plan.reason,
             holder=plan.holder,
-            max_attempts=self._settings.max_attempts + plan.excused,
+            max_attempts=most + plan.excused,
         )
         reply = await self._store.claim(stream_id, claim, self._settings.retention)
         self._metrics.claims.labels(answer=CLAIM_ANSWERS[type(reply)]).inc()
