@@ -121,9 +121,19 @@ async def test_ctrl_c_leaves_a_tailed_stream_alone(tmp_path: Path) -> None:
     assert f"tail {ID} --after 1-2.{NONCE} --url {edge.url}".encode() in command.err
 
 
+def reads_standard_input(pid: int) -> bool:
+    """Whether a process waits for its standard input now, as the kernel sees it: in `read` of descriptor 0."""
+    call = Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(call) > 1 and call[1] == "0x0" and "pipe_read" in Path(f"/proc/{pid}/wchan").read_text()
+
+
 async def test_ctrl_c_ends_a_question_that_is_being_typed(tmp_path: Path) -> None:
     async with running("ask", "-", cwd=tmp_path, keep_open=True) as command:
-        await asyncio.sleep(1)  # nothing tells that it reads by now
+
+        async def is_read() -> bool:
+            return reads_standard_input(command.process.pid)
+
+        await eventually(is_read, within_s=30)
         command.process.send_signal(signal.SIGINT)
         assert await command.end(within_s=10) == 130
     assert b"Traceback" not in command.err
