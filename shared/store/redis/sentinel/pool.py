@@ -9,7 +9,6 @@ a Sentinel that has yet to hear of the failover would lead back to the old maste
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Sequence
 from typing import Any, Final, cast
 from weakref import WeakSet
@@ -19,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 
+from shared.backoff import jittered_s
 from shared.store.redis.connection import cut
 from shared.store.redis.sentinel.opinion import Address, Opinion, opinion_of
 
@@ -113,7 +113,7 @@ class MasterPool(SentinelConnectionPool):
                     while await self._heard(channel):
                         pass
             except (rx.RedisError, OSError):
-                await asyncio.sleep(_ASK_EVERY_S * random.uniform(0.5, 1.0))
+                await asyncio.sleep(jittered_s(_ASK_EVERY_S))
 
     async def _heard(self, channel: Any) -> bool:
         """Return whether the channel is still worth listening to: one that was silent for long may be dead."""
