@@ -206,7 +206,7 @@ async def come_again(client: aiohttp.ClientSession) -> None:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
         assert "no-transform" in response.headers["Cache-Control"]
-        assert re.fullmatch(r"retry: [1-4]000\n: come again\n\n", await response.text())
+        assert re.fullmatch(r"retry: [1-4]000\n: come again\n", await response.text())
 
 
 @pytest.mark.parametrize("are_dead", [False, True], ids=["refusing", "dead"])

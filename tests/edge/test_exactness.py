@@ -20,8 +20,8 @@ CHUNKS = 2_100
 LIVE_RATE = 300
 AT_ONCE = 100
 READERS = 50
-HEARTBEAT = re.compile(rb"^: hb\n\n", re.MULTILINE)
-FRAME = re.compile(rb"id: ([^\n]+)\ndata: [^\n]+\n\n")
+HEARTBEAT = re.compile(rb"^: hb\n", re.MULTILINE)
+FRAME = re.compile(rb"data: [^\n]+\nid: ([^\n]+)\n\n")
 
 
 @dataclass
@@ -69,7 +69,7 @@ async def rest_of(port: int, stream_id: str, cursor: str) -> bytes:
         return b""
     assert status == 200
     assert raw.startswith(b"retry: ")
-    return HEARTBEAT.sub(b"", raw[raw.index(b"\n\n") + 2 :])
+    return HEARTBEAT.sub(b"", raw[raw.index(b"\n") + 1 :])
 
 
 def assert_joins(held: History, rest: bytes, whole: History) -> None:

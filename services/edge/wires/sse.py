@@ -1,4 +1,9 @@
-"""Server-sent events."""
+"""Server-sent events.
+
+Three rules, because of clients that are not careful (facts in PROTOCOL.md, P-6.9): `data:` stands before `id:`, as some
+move their cursor when they read the id and not when the event is whole; a heartbeat is a line and no block, and `retry:`
+belongs to the block of the first event, as some tell their application of a block without data.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,7 +24,7 @@ class _Sse:
     name = "sse"
     media_type = "text/event-stream; charset=utf-8"
     accepts: tuple[str, ...] = ("text/event-stream",)
-    example = 'id: 1-5.9f2c01ab\ndata: {"type":"text","delta":"Hello"}\n\n'
+    example = 'data: {"type":"text","delta":"Hello"}\nid: 1-5.9f2c01ab\n\n'
     final = frozenset[type[Notice]]({Gone})
     has_state = False
 
@@ -30,29 +35,28 @@ class _Sse:
         return None
 
     def opening(self, retry_ms: int) -> bytes:
-        return b"retry: %d\n\n" % retry_ms
+        return b"retry: %d\n" % retry_ms
 
     def frame(self, event_id: str, entry: LogEntry, state: WireState) -> bytes:
-        return b"id: %b\ndata: %b\n\n" % (event_id.encode(), entry.event.data())
+        return b"data: %b\nid: %b\n\n" % (entry.event.data(), event_id.encode())
 
     def deltas(self, page: DeltaPage, nonce: bytes, state: WireState) -> bytes:
         return page.formatted(_sse_delta, nonce)
 
     def notice(self, notice: Notice, state: WireState) -> bytes:
         if isinstance(notice, Heartbeat):
-            return b": hb\n\n"
+            return b": hb\n"
         event_id, data = told(notice)
         before = self.opening(notice.retry_ms) if isinstance(notice, Reconnect) else b""
-        if event_id is not None:
-            before = b"id: %b\n" % event_id.encode()
-        return b"%bdata: %b\n\n" % (before, data)
+        after = b"" if event_id is None else b"id: %b\n" % event_id.encode()
+        return b"%bdata: %b\n%b\n" % (before, data, after)
 
     def closing(self, state: WireState) -> bytes:
         return b""
 
 
 def _sse_delta(entry_id: bytes, nonce: bytes, kind: bytes, line: bytes) -> bytes:
-    return b'id: %b.%b\ndata: {"type":"%b","delta":%b}\n\n' % (entry_id, nonce, kind, line)
+    return b'data: {"type":"%b","delta":%b}\nid: %b.%b\n\n' % (kind, line, entry_id, nonce)
 
 
 SSE: Final[Wire] = _Sse()

@@ -70,7 +70,7 @@ def test_an_ndjson_event_is_one_line_whatever_is_in_it(event: Event) -> None:
 
 
 def test_an_event_without_an_id_has_no_id_line() -> None:
-    assert SSE.notice(Reconnect(5), None) == b'retry: 5\n\ndata: {"type":"reconnect","retry_ms":5}\n\n'
+    assert SSE.notice(Reconnect(5), None) == b'retry: 5\ndata: {"type":"reconnect","retry_ms":5}\n\n'
     assert NDJSON.notice(Reconnect(5), None) == b'{"type":"reconnect","retry_ms":5}\n'
 
 
@@ -97,7 +97,7 @@ def test_a_chunk_is_its_size_in_hex_and_its_bytes(payload: bytes) -> None:
 
 
 def test_done_looks_as_documented() -> None:
-    assert framed(SSE, done("stop")) == (b'id: 1-345.9f2c01ab\ndata: {"type":"done","finish_reason":"stop"}\n\n')
+    assert framed(SSE, done("stop")) == (b'data: {"type":"done","finish_reason":"stop"}\nid: 1-345.9f2c01ab\n\n')
 
 
 CURSOR = EventId.parse(ID)
@@ -143,8 +143,9 @@ def test_a_notice_is_an_event_of_ours(wire: Wire, notice: Notice, event_id: str 
     if wire is NDJSON:
         assert payload == (said if event_id is None else f'{said[:-1]},"event_id":"{event_id}"}}') + "\n"
         return
-    before = "retry: 5\n\n" if isinstance(notice, Reconnect) else ""
-    assert payload == before + ("" if event_id is None else f"id: {event_id}\n") + f"data: {said}\n\n"
+    before = "retry: 5\n" if isinstance(notice, Reconnect) else ""
+    after = "" if event_id is None else f"id: {event_id}\n"
+    assert payload == f"{before}data: {said}\n{after}\n"
 
 
 def test_after_the_news_that_it_is_gone_nothing_follows() -> None:
