@@ -71,8 +71,16 @@ class TailraceError(Exception):
 
 
 class InvalidRequest(TailraceError):
+    """A request that is wrong in itself. `param` names the member of the body or the query, if it is one."""
+
     code, status = "invalid_request", 400
     text = "The request is not valid."
+
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: float | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.param = param
 
 
 class InvalidCursor(InvalidRequest):

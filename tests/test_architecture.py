@@ -328,7 +328,7 @@ def test_a_tree_of_imports_is_no_circle() -> None:
     ("name", "source"),
     [
         ("services.edge.streams", "from services.edge.api.schemas import CreateStream"),
-        ("services.edge.access.caller", "from services.edge.api.problems import problem"),
+        ("services.edge.access.caller", "from services.edge.api.answers.problems import problem"),
         ("services.edge.delivery.batch", "from services.edge.carriers.chunked import chunk"),
         ("services.edge.delivery.hub", "def late():\n    from services.edge import streams"),
         ("services.edge.wires.sse", "from ..delivery.batch import Batch"),

@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.edge.api import operations, problems, routes
+from services.edge.api import operations, routes
+from services.edge.api.answers import problems
+from services.edge.api.answers.shapes import Shapes
+from services.edge.api.answers.state import StateResponses
+from services.edge.api.answers.whole_answer import WholeAnswers
+from services.edge.api.foreign import FOREIGN_APIS
 from services.edge.api.readiness import Readiness
-from services.edge.api.state import StateResponses
 from services.edge.delivery.delivery import Delivery
 from services.edge.pages import chat, reference
 from services.edge.streams import Streams
@@ -65,10 +69,14 @@ def create_app(
     app.state.settings, app.state.store, app.state.registry, app.state.metrics = settings, store, registry, metrics
     app.state.delivery, app.state.wires = delivery, wires
     app.state.states = StateResponses(store, settings)
+    app.state.whole_answers = WholeAnswers(store, settings)
+    app.state.shapes = Shapes(FOREIGN_APIS)
     app.state.readiness = Readiness(store, settings)
     app.state.streams = streams
     app.include_router(routes.router)
     app.include_router(operations.router)
+    for api in FOREIGN_APIS:
+        app.include_router(api.router)
     problems.install(app)
     chat.install(app)
     if settings.docs:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller
-from services.edge.api.state import StateResponses
+from services.edge.api.answers.state import StateResponses
 from services.edge.carriers.carrier import Disconnected, Headers
 from services.edge.carriers.uvicorn_protocol import DirectSocket
 from services.edge.delivery.delivery import Delivery

@@ -11,7 +11,7 @@ import pytest
 
 from services.bench.author import Author, opened_author
 from services.edge.access.byte_limiter import ByteLimiter
-from services.edge.api.state import StateResponse
+from services.edge.api.answers.state import StateResponse
 from shared.errors import MemoryPressure
 from shared.log import events
 from shared.store.memory.store import MemoryStore

@@ -31,6 +31,8 @@ class Prototype:
     example = 'data: {"id":"chat-0b5c","at":5,"delta":{"content":"Hello"}}\n\n'
     final = frozenset[type[Notice]]({Gap, Gone, Reset})
     has_state = True
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    retires = True
 
     def begin(self, meta: Meta) -> _State:
         return _State(meta.id)

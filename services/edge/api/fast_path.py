@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.access.caller import caller_of
 from services.edge.access.origin import OriginRule
-from services.edge.api.problems import answer, unexpected
+from services.edge.api.answers.problems import answer, unexpected
 from services.edge.api.routes import open_events
 from shared.errors import TailraceError
 
@@ -37,6 +37,8 @@ class EventsFastPath:
         self._rule = OriginRule.of(app.state.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope["app"] = self._app
         refusal = self._rule.refusal(scope) if scope["type"] == "http" else None
         if refusal is not None:
             refused = await answer(Request(scope), refusal)
@@ -46,7 +48,6 @@ class EventsFastPath:
         if found is None:
             await self._app(scope, receive, send)
             return
-        scope["app"] = self._app
         # Made elsewhere, so that nothing of the request is held while the response lasts.
         response = await _response(Request(scope), found[1])
         await response(scope, receive, send)

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from services.edge.api.json_answer import JSON_HEADERS, json_answer
-from services.edge.api.problems import problem
+from services.edge.api.answers.json_answer import JSON_HEADERS, json_answer
+from services.edge.api.answers.problems import problem
+from services.edge.api.answers.shapes import Problem
 from services.edge.api.schemas import ErrorBody
 
 __all__ = ("router",)
@@ -39,15 +40,19 @@ async def readyz(
     """
     state = request.app.state
     if state.streams.is_draining:
-        return problem(503, "draining", "This edge is going away.", retryable=True)
+        return problem(request, Problem(503, "draining", "This edge is going away.", retryable=True))
     if (obstacle := await state.readiness.obstacle()) is not None:
-        return problem(503, obstacle.code, obstacle.text, retryable=True)
+        return problem(request, Problem(503, obstacle.code, obstacle.text, retryable=True))
     if not state.delivery.tail.is_healthy:
-        return problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
+        return problem(
+            request, Problem(503, "store_unavailable", "The tail has lost Redis and is reconnecting.", retryable=True)
+        )
     said: dict[str, Any] = {"ready": True}
     seen = await state.streams.workforce.state() if workers or verbose is not None else None
     if workers and (seen is None or seen["count"] < workers):
-        return problem(503, "no_worker", "Fewer workers take jobs than were asked for.", retryable=True)
+        return problem(
+            request, Problem(503, "no_worker", "Fewer workers take jobs than were asked for.", retryable=True)
+        )
     if verbose is not None:
         said["workers"] = seen and {**seen, "seen": [_nameless(each) for each in seen["seen"]]}
     return json_answer(said)

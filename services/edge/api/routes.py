@@ -1,13 +1,14 @@
 """The HTTP contract, version 1 (PROTOCOL.md, section 6). Routes translate; `streams.py` does."""
 
-import hashlib
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller, CallerOf
+from services.edge.api.answers.event_stream import EventStream
+from services.edge.api.answers.json_answer import json_answer
+from services.edge.api.answers.state import StateResponses, described
 from services.edge.api.asked import (
     EVENTS_PARAMETERS,
     EventsAsked,
@@ -15,11 +16,8 @@ from services.edge.api.asked import (
     events_content,
     wanted_wire,
 )
+from services.edge.api.asking import create_from, follow, settings_of, streams_of, validated
 from services.edge.api.body import read_json
-from services.edge.api.event_stream import EventStream
-from services.edge.api.json_answer import json_answer
-from services.edge.api.options import check_options, for_the_provider
-from services.edge.api.problems import explain
 from services.edge.api.schemas import (
     Cancel,
     CancelAnswer,
@@ -31,16 +29,12 @@ from services.edge.api.schemas import (
     StreamState,
     body_schema,
 )
-from services.edge.api.state import StateResponses, described
 from services.edge.delivery.patience import PatientReader, is_for_now
 from services.edge.delivery.reader import Reader
-from services.edge.streams import Streams, WantedStream
 from services.edge.wires.registry import WIRES, Wires
 from services.edge.wires.sse import SSE
-from shared.errors import InvalidBody, InvalidRequest, TailraceError
-from shared.settings.settings import Settings
+from shared.errors import InvalidRequest, TailraceError
 from shared.store.replies import Cancelling, Ended, Gone, Stale
-from shared.telemetry.metrics import Metrics
 
 __all__ = ("open_events", "router")
 
@@ -94,15 +88,13 @@ async def create_stream(
 ) -> Response:
     """Ask a model. The stream is pulled by a worker and outlives this connection."""
     wire = wanted_wire(request, _wires(request))
-    body, raw = await read_json(request, max_bytes=_settings(request).max_body_bytes)
-    asked = _validated(CreateStream, body)
-    check_options(asked, _settings(request).providers_of(asked.model))
-    wanted = _wanted(asked, raw)
-    created = await _streams(request).create(caller, wanted, idempotency_key=_idempotency_key(idempotency_key))
+    body, raw = await read_json(request, max_bytes=settings_of(request).max_body_bytes)
+    asked = validated(CreateStream, body)
+    created = await create_from(request, caller, asked, raw, idempotency_key=_idempotency_key(idempotency_key))
     location = f"/v1/streams/{created.id}"
     if wire is not None:
         events = EventsAsked(None, wire, is_named=True)
-        return await _events(request, caller, created.id, events, headers={"location": location})
+        return await follow(request, caller, created.id, events, headers={"location": location})
     answer = Created(id=created.id, status=created.status, events_url=f"{location}/events")
     return json_answer(answer.model_dump(), 201 if created.is_new else 200, {"Location": location})
 
@@ -127,7 +119,7 @@ async def open_events(request: Request, caller: Caller, stream_id: str) -> Respo
     """Answer for `stream_events`; the fast path calls this directly."""
     asked = EventsAsked.by(request, _wires(request))
     try:
-        return await _events(request, caller, stream_id, asked)
+        return await follow(request, caller, stream_id, asked)
     except TailraceError as refusal:
         may_wait = asked.is_named and asked.wire is SSE and is_for_now(refusal)
         if not may_wait or asks_for_the_status(request):
@@ -139,7 +131,7 @@ async def open_events(request: Request, caller: Caller, stream_id: str) -> Respo
 async def stream_state(request: Request, caller: CallerOf, stream_id: str) -> Response:
     """The stream at this moment, with the message so far."""
     states: StateResponses = request.app.state.states
-    return states.of(await _streams(request).state(caller, stream_id))
+    return states.of(await streams_of(request).state(caller, stream_id))
 
 
 @router.post(
@@ -151,9 +143,9 @@ async def stream_state(request: Request, caller: CallerOf, stream_id: str) -> Re
 )
 async def cancel_stream(request: Request, caller: CallerOf, stream_id: str) -> Response:
     """Stop a stream for all its readers. Leaving is not stopping: a closed connection cancels nothing."""
-    body, _ = await read_json(request, max_bytes=_settings(request).max_body_bytes)
-    wanted = _validated(Cancel, body)
-    reply = await _streams(request).cancel(caller, stream_id, attempt=wanted.attempt)
+    body, _ = await read_json(request, max_bytes=settings_of(request).max_body_bytes)
+    wanted = validated(Cancel, body)
+    reply = await streams_of(request).cancel(caller, stream_id, attempt=wanted.attempt)
     match reply:
         case Cancelling():
             answer = CancelAnswer(id=stream_id, status="cancelling")
@@ -171,7 +163,7 @@ async def cancel_stream(request: Request, caller: CallerOf, stream_id: str) -> R
 @router.delete("/streams/{stream_id}", status_code=204, response_class=Response, responses=_LOOK_UP)
 async def delete_stream(request: Request, caller: CallerOf, stream_id: str) -> Response:
     """Remove a stream and its text now. A live one ends for its readers, and its worker stops."""
-    await _streams(request).delete(caller, stream_id)
+    await streams_of(request).delete(caller, stream_id)
     return Response(status_code=204)
 
 
@@ -186,20 +178,20 @@ async def list_streams(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,16}-[0-9a-f]{32}$")] = None,
 ) -> Response:
     """The caller's streams, newest first, without their content. Pages are stable: no stream that stays is missed."""
-    page = await _streams(request).listing(caller, status=status, limit=limit, cursor=cursor)
+    page = await streams_of(request).listing(caller, status=status, limit=limit, cursor=cursor)
     return json_answer({"streams": [{**described(meta), "content": None} for meta in page.streams], "next": page.next})
 
 
 @router.get("/stats", response_model=dict[str, Any], responses={503: _LOOK_UP[503]})
 async def statistics(request: Request, caller: CallerOf) -> Response:
     """Counts and bytes over all streams, and of this edge."""
-    return json_answer(await _streams(request).statistics(caller))
+    return json_answer(await streams_of(request).statistics(caller))
 
 
 @router.get("/providers", response_model=ProviderList)
 async def providers(request: Request, caller: CallerOf) -> Response:
     """The configured providers and the models they serve; patterns such as `gpt-*` are shown as they are."""
-    settings = _settings(request)
+    settings = settings_of(request)
     found = [
         {
             "name": provider.name,
@@ -212,44 +204,16 @@ async def providers(request: Request, caller: CallerOf) -> Response:
     return json_answer({"providers": found})
 
 
-async def _events(
-    request: Request, caller: Caller, stream_id: str, asked: EventsAsked, *, headers: dict[str, str] | None = None
-) -> Response:
-    reader = await _streams(request).open(caller, stream_id, asked.cursor, asked.wire)
-    if reader is None:
-        return Response(status_code=204)
-    metrics: Metrics = request.app.state.metrics
-    return EventStream(reader, send_timeout_s=_settings(request).send_timeout_s, metrics=metrics, headers=headers)
-
-
 def _patient(request: Request, caller: Caller, stream_id: str, asked: EventsAsked) -> EventStream:
     """The same, begun before it can be: it waits on the connection for what is refused for now."""
-    streams = _streams(request)
+    streams = streams_of(request)
 
     async def let_in() -> Reader | None:
         return await streams.open(caller, stream_id, asked.cursor, asked.wire)
 
     reader = PatientReader(let_in, request.app.state.delivery.readers, wire=asked.wire)
-    settings = _settings(request)
+    settings = settings_of(request)
     return EventStream(reader, send_timeout_s=settings.send_timeout_s, metrics=request.app.state.metrics)
-
-
-def _wanted(body: CreateStream, raw: bytes) -> WantedStream:
-    return WantedStream(
-        model=body.model,
-        messages=len(body.messages),
-        request=for_the_provider(body),
-        digest=hashlib.sha256(raw).hexdigest(),
-        metadata=body.metadata,
-        interruption=body.on_interruption,
-    )
-
-
-def _validated(model: type[Any], body: dict[str, Any]) -> Any:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise InvalidBody(explain(error)) from error
 
 
 def _idempotency_key(text: str | None) -> str | None:
@@ -260,16 +224,6 @@ def _idempotency_key(text: str | None) -> str | None:
     return text
 
 
-def _streams(request: Request) -> Streams:
-    streams: Streams = request.app.state.streams
-    return streams
-
-
 def _wires(request: Request) -> Wires:
     wires: Wires = request.app.state.wires
     return wires
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings

@@ -35,7 +35,7 @@ class PatientReader:
 
     def __init__(self, let_in: Callable[[], Awaitable[Reader | None]], readers: Readers, *, wire: Wire) -> None:
         self.wire = wire
-        self.expires_at = readers.expiry()
+        self.expires_at = readers.expiry(wire)
         self._let_in = let_in
         self._readers = readers
         self._carrier: Carrier | None = None

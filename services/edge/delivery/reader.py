@@ -71,7 +71,7 @@ class Reader:
         self.wire_state: WireState = None
         self.cursor = cursor
         self.is_leaving = False
-        self.expires_at = context.readers.expiry()
+        self.expires_at = context.readers.expiry(wire)
         self._context = context
         self._stream_id = stream_id
         self._feed = feed

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from services.edge.delivery.live import Channel
 from services.edge.wires.notices import Heartbeat
 from services.edge.wires.registry import Wires
+from services.edge.wires.silent import SILENT
 from services.edge.wires.wire import Wire
 from shared.settings.settings import Settings
 from shared.telemetry.metrics import Metrics
@@ -54,8 +56,9 @@ class Readers:
         self._emptied.set()
         self._is_draining = False
         # At once, so that each of them is served from the start.
-        self._delivered = {wire: metrics.events_delivered.labels(wire=wire.name) for wire in wires}
-        self._counts = {wire: metrics.edge_readers.labels(wire=wire.name) for wire in wires}
+        all_wires = (*wires, SILENT)
+        self._delivered = {wire: metrics.events_delivered.labels(wire=wire.name) for wire in all_wires}
+        self._counts = {wire: metrics.edge_readers.labels(wire=wire.name) for wire in all_wires}
         self._heartbeats: dict[Channel, bytes] = {}
 
     def __repr__(self) -> str:
@@ -93,8 +96,10 @@ class Readers:
         """Return the reconnect delay: spread out, so that one edge's readers do not arrive as a storm."""
         return round(self._settings.retry_ms * random.uniform(0.5, 1.5))
 
-    def expiry(self) -> float:
+    def expiry(self, wire: Wire) -> float:
         """Return the time, on the loop's clock, at which a reader that attaches now reaches its maximum age."""
+        if not wire.retires:
+            return math.inf
         jitter = random.uniform(1 - _EXPIRY_JITTER, 1 + _EXPIRY_JITTER)
         return _now() + self._settings.max_connection_s * jitter
 
@@ -116,16 +121,20 @@ class Readers:
                     reader.heartbeat()
 
     async def drain(self, seconds: float) -> None:
-        """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it."""
+        """Move every reader elsewhere, spread over half of `seconds`; cut those that have not left by the end of it.
+
+        Those that cannot come back are given the whole of it to finish.
+        """
         self._is_draining = True
-        readers = list(self._attached)
+        deadline = _now() + seconds
+        readers = [reader for reader in self._attached if reader.wire.retires]
         random.shuffle(readers)
         for left, reader in enumerate(readers):
             reader.leave()
             if left % _LEAVING_AT_ONCE == _LEAVING_AT_ONCE - 1:
                 await asyncio.sleep(seconds / 2 * _LEAVING_AT_ONCE / len(readers))
         try:
-            async with asyncio.timeout(seconds / 2):
+            async with asyncio.timeout_at(deadline):
                 await self._emptied.wait()
         except TimeoutError:
             logger.warning("readers were cut off", extra={"readers": len(self)})

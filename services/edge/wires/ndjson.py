@@ -22,6 +22,8 @@ class _Ndjson:
     example = '{"type":"text","delta":"Hello","event_id":"1-5.9f2c01ab"}\n'
     final = frozenset[type[Notice]]({Gone})
     has_state = False
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    retires = True
 
     def begin(self, meta: Meta) -> WireState:
         return None

@@ -1,8 +1,8 @@
 """Server-sent events.
 
-Three rules, because of clients that are not careful (facts in PROTOCOL.md, P-6.9): `data:` stands before `id:`, as some
-move their cursor when they read the id and not when the event is whole; a heartbeat is a line and no block, and `retry:`
-belongs to the block of the first event, as some tell their application of a block without data.
+Three rules, because of careless clients: `data:` stands before `id:`, as some move their cursor when they read the id
+and not when the event is whole; a heartbeat is a line and no block, and `retry:` belongs to the block of the first
+event, as some tell their application of a block without data.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,8 @@ class _Sse:
     example = 'data: {"type":"text","delta":"Hello"}\nid: 1-5.9f2c01ab\n\n'
     final = frozenset[type[Notice]]({Gone})
     has_state = False
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    retires = True
 
     def begin(self, meta: Meta) -> WireState:
         return None

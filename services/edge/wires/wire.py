@@ -26,7 +26,9 @@ class Wire(Protocol):
 
     `name` is what `?wire=` and the metrics call it, `media_type` the content type of a response, and `accepts` are the
     media types in an `Accept` that choose it. `example` is an event, for the description of the API. After a notice of
-    a `final` kind nothing can follow, and the response ends.
+    a `final` kind nothing can follow, and the response ends. `headers` go with every response, beside the content type.
+    A wire `retires` unless its clients cannot come back: then its readers outlive the maximum age of a connection, and
+    may finish while the edge drains.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Wire(Protocol):
     example: str
     final: frozenset[type[Notice]]
     has_state: bool
+    headers: tuple[tuple[bytes, bytes], ...]
+    retires: bool
 
     def deltas(self, page: DeltaPage, nonce: bytes, state: WireState) -> bytes:
         """The frames of a page of one attempt, as `frame` makes them: for a third of the time, or by `one_by_one`."""

@@ -52,7 +52,8 @@ class EventStream(Response):
         carrier = carrier_for(scope, receive, send, timeout_s=self._send_timeout_s, on_stall=self._reader.stall)
         try:
             more = [(name.encode(), value.encode("latin-1")) for name, value in self._more_headers.items()]
-            await carrier.start([(b"content-type", self._reader.wire.media_type.encode()), *_HEADERS, *more])
+            wire = self._reader.wire
+            await carrier.start([(b"content-type", wire.media_type.encode()), *_HEADERS, *wire.headers, *more])
             if isinstance(carrier, AsgiCarrier):
                 await self._run_watched(carrier, receive)
             else:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,8 +9,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from services.edge.api.json_answer import json_answer
-from shared.errors import InvalidBody, StreamExpired, TailraceError
+from services.edge.api.answers.shapes import Problem, Shapes
+from shared.errors import InvalidBody, InvalidRequest, StreamExpired, TailraceError
 
 __all__ = ("answer", "explain", "install", "problem", "unexpected")
 
@@ -28,11 +27,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unexpected)
 
 
-def problem(
-    status: int, code: str, message: str, *, retryable: bool = False, headers: dict[str, str] | None = None, **more: Any
-) -> Response:
-    body = {"error": {"code": code, "message": message, "retryable": retryable, **more}}
-    return json_answer(body, status, headers)
+def problem(request: Request, found: Problem) -> Response:
+    """Return the refusal in the shape of the API that was asked."""
+    shapes: Shapes = request.app.state.shapes
+    return shapes.of(request.url.path)(found)
 
 
 def explain(error: ValidationError | RequestValidationError) -> str:
@@ -54,22 +52,25 @@ async def answer(request: Request, error: Exception) -> Response:
     more = {"gone_ms": error.gone_ms} if isinstance(error, StreamExpired) and error.gone_ms else {}
     # What a store or an internal error says of itself is for the log; the reader gets the class's sentence.
     message = error.message if error.status < 500 else error.text
-    return problem(error.status, error.code, message, retryable=error.retryable, headers=headers, **more)
+    param = error.param if isinstance(error, InvalidRequest) else None
+    found = Problem(
+        error.status, error.code, message, retryable=error.retryable, param=param, headers=headers or {}, more=more
+    )
+    return problem(request, found)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem(InvalidBody.status, InvalidBody.code, explain(error))
+    return problem(request, Problem(InvalidBody.status, InvalidBody.code, explain(error)))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
-    headers = dict(error.headers) if error.headers else None
-    return problem(error.status_code, code, str(error.detail), headers=headers)
+    return problem(request, Problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {})))
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
     """Return the response for any other error."""
     # Starlette logs the traceback of what comes here; the reader learns that it was not the reader's fault.
-    return problem(TailraceError.status, TailraceError.code, TailraceError.text)
+    return problem(request, Problem(TailraceError.status, TailraceError.code, TailraceError.text))

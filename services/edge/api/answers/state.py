@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.access.admission import come_again
 from services.edge.access.byte_limiter import ByteLimiter
-from services.edge.api.json_answer import JSON_HEADERS, JSON_TYPE
+from services.edge.api.answers.json_answer import JSON_HEADERS, JSON_TYPE
 from services.edge.carriers.carrier import Carrier, Disconnected
 from services.edge.carriers.selection import carrier_for
 from shared.errors import UnknownStream

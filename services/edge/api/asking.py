@@ -1,0 +1,92 @@
+"""The steps that every route takes which asks a model or follows a stream, whatever API it belongs to."""
+
+import hashlib
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.edge.access.caller import Caller
+from services.edge.api.answers.event_stream import EventStream
+from services.edge.api.answers.problems import explain
+from services.edge.api.answers.whole_answer import Render, WholeAnswers
+from services.edge.api.asked import EventsAsked
+from services.edge.api.options import check_options, for_the_provider
+from services.edge.api.schemas import CreateStream
+from services.edge.streams import CreatedStream, Streams, WantedStream
+from services.edge.wires.silent import SILENT
+from shared.errors import InvalidBody
+from shared.settings.settings import Settings
+from shared.telemetry.metrics import Metrics
+
+__all__ = ("answer_whole", "create_from", "follow", "settings_of", "streams_of", "validated")
+
+
+def validated(model: type[Any], body: dict[str, Any]) -> Any:
+    """Return the body as `model`. Raises `InvalidBody`, which names the first field that is wrong."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        where = [str(part) for part in error.errors()[0]["loc"]]
+        raise InvalidBody(explain(error), param=".".join(where) or None) from error
+
+
+async def create_from(
+    request: Request, caller: Caller, asked: CreateStream, raw: bytes, *, idempotency_key: str | None = None
+) -> CreatedStream:
+    """Ask a model. `raw` is the body as it came: the same key with another one is a conflict.
+
+    Raises `UnknownModel`, `InvalidBody`, `IdempotencyConflict`, `Draining` or `StoreError`.
+    """
+    check_options(asked, settings_of(request).providers_of(asked.model))
+    wanted = WantedStream(
+        model=asked.model,
+        messages=len(asked.messages),
+        request=for_the_provider(asked),
+        digest=hashlib.sha256(raw).hexdigest(),
+        metadata=asked.metadata,
+        interruption=asked.on_interruption,
+    )
+    return await streams_of(request).create(caller, wanted, idempotency_key=idempotency_key)
+
+
+async def follow(
+    request: Request, caller: Caller, stream_id: str, asked: EventsAsked, *, headers: dict[str, str] | None = None
+) -> Response:
+    """Return the events from the cursor on, as they come; 204 if there will never be any."""
+    reader = await streams_of(request).open(caller, stream_id, asked.cursor, asked.wire)
+    if reader is None:
+        return Response(status_code=204)
+    metrics: Metrics = request.app.state.metrics
+    return EventStream(reader, send_timeout_s=settings_of(request).send_timeout_s, metrics=metrics, headers=headers)
+
+
+async def answer_whole(
+    request: Request,
+    caller: Caller,
+    stream_id: str,
+    render: Render,
+    *,
+    headers: dict[str, str] | None = None,
+    cancel_on_leave: bool = False,
+) -> Response:
+    """Return one answer for the whole stream, once it is over. With `cancel_on_leave` it ends with the connection."""
+    streams = streams_of(request)
+    reader = await streams.open(caller, stream_id, None, SILENT)
+
+    async def cancel() -> None:
+        await streams.cancel(caller, stream_id, attempt=None)
+
+    answers: WholeAnswers = request.app.state.whole_answers
+    return answers.of(reader, stream_id, render, headers=headers, on_left=cancel if cancel_on_leave else None)
+
+
+def streams_of(request: Request) -> Streams:
+    streams: Streams = request.app.state.streams
+    return streams
+
+
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings

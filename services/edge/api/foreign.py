@@ -1,0 +1,9 @@
+"""All APIs there are that are not ours: a new one is a folder of its own and a line here."""
+
+from typing import Final
+
+from services.edge.api.answers.shapes import ForeignApi
+
+__all__ = ("FOREIGN_APIS",)
+
+FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = ()
