@@ -156,6 +156,7 @@ async def test_a_client_that_leaves_is_waited_for_no_longer_and_can_take_the_str
     cancelled = asyncio.Event()
 
     async def cancel() -> None:
+        await asyncio.sleep(0.01)
         cancelled.set()
 
     async with asked(store, stream_id, on_left=cancel) as (client, delivery, task):

@@ -128,8 +128,84 @@ class PrototypeHearing:
         self._spoken[-1] = (kind, self._spoken[-1][1] + text)
 
 
+class OpenAiHearing:
+    """Chat completion chunks, as a careful client of OpenAI's takes them."""
+
+    def __init__(self, *, has_usage: bool = False) -> None:
+        self.ending: str | None = None
+        self.beats = 0
+        self.starts = 0
+        self._has_usage = has_usage
+        self._rest = b""
+        self._spoken: Spoken = []
+        self._calls: list[tuple[int, str, str]] = []
+        self._ids: set[str] = set()
+        self._is_done = False
+
+    def feed(self, received: bytes) -> None:
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            assert not self._is_done or not line, line
+            if line.startswith(b":"):
+                self.beats += 1
+            elif line == b"data: [DONE]":
+                self._is_done = True
+                assert self.ending in {"done", "usage"}
+                assert (self.ending == "usage") is self._has_usage
+                self.ending = "done"
+            elif line:
+                assert line.startswith(b"data: ")
+                self._take(json.loads(line.removeprefix(b"data: ")))
+
+    def spoken(self) -> Spoken:
+        return self._spoken
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        return self._calls
+
+    def _take(self, chunk: dict[str, Any]) -> None:
+        if "error" in chunk:
+            assert self.ending is None, chunk
+            assert chunk["error"].keys() == {"message", "type", "param", "code"}
+            # A reset cannot be said in chunks; the shared suite calls it by its own name.
+            self.ending = {"attempt_restarted": "reset"}.get(chunk["error"]["code"], chunk["error"]["code"])
+            return
+        self._ids.add(chunk["id"])
+        assert (chunk["object"], len(self._ids)) == ("chat.completion.chunk", 1)
+        if not chunk["choices"]:
+            assert self.ending == "done"
+            assert chunk["usage"]["total_tokens"] >= 0
+            self.ending = "usage"
+            return
+        assert self.ending is None, chunk
+        (choice,) = chunk["choices"]
+        self._choice(choice["delta"])
+        if choice["finish_reason"] is not None:
+            self.ending = "done"
+
+    def _choice(self, delta: dict[str, Any]) -> None:
+        if "role" in delta:
+            self.starts += 1
+            return
+        for call in delta.get("tool_calls", ()):
+            if "id" in call:
+                assert (call["index"], call["type"]) == (len(self._calls), "function")
+                self._calls.append((call["index"], call["id"], call["function"]["name"]))
+            self._say("tool_call", call["function"]["arguments"], is_new="id" in call)
+        for kind, name in (("text", "content"), ("reasoning", "reasoning_content"), ("refusal", "refusal")):
+            if name in delta:
+                self._say(kind, delta[name], is_new=False)
+
+    def _say(self, kind: str, text: str, *, is_new: bool) -> None:
+        if is_new or not self._spoken or self._spoken[-1][0] != kind:
+            self._spoken.append((kind, ""))
+        self._spoken[-1] = (kind, self._spoken[-1][1] + text)
+
+
 HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "sse": lambda: NativeHearing(SseParser()),
     "ndjson": lambda: NativeHearing(NdjsonParser()),
     "prototype": PrototypeHearing,
+    "openai": OpenAiHearing,
+    "openai-usage": lambda: OpenAiHearing(has_usage=True),
 }

@@ -1,6 +1,8 @@
 """The steps that every route takes which asks a model or follows a stream, whatever API it belongs to."""
 
 import hashlib
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,11 +18,13 @@ from services.edge.api.options import check_options, for_the_provider
 from services.edge.api.schemas import CreateStream
 from services.edge.streams import CreatedStream, Streams, WantedStream
 from services.edge.wires.silent import SILENT
-from shared.errors import InvalidBody
+from shared.errors import InvalidBody, TailraceError
 from shared.settings.settings import Settings
-from shared.telemetry.metrics import Metrics
 
 __all__ = ("answer_whole", "create_from", "follow", "settings_of", "streams_of", "validated")
+
+
+logger = logging.getLogger(__name__)
 
 
 def validated(model: type[Any], body: dict[str, Any]) -> Any:
@@ -52,14 +56,28 @@ async def create_from(
 
 
 async def follow(
-    request: Request, caller: Caller, stream_id: str, asked: EventsAsked, *, headers: dict[str, str] | None = None
+    request: Request,
+    caller: Caller,
+    stream_id: str,
+    asked: EventsAsked,
+    *,
+    headers: dict[str, str] | None = None,
+    cancel_on_leave: bool = False,
 ) -> Response:
-    """Return the events from the cursor on, as they come; 204 if there will never be any."""
+    """Return the events from the cursor on, as they come; 204 if there will never be any.
+
+    With `cancel_on_leave` the stream ends with the connection, unless it is the edge that ends that.
+    """
     reader = await streams_of(request).open(caller, stream_id, asked.cursor, asked.wire)
     if reader is None:
         return Response(status_code=204)
-    metrics: Metrics = request.app.state.metrics
-    return EventStream(reader, send_timeout_s=settings_of(request).send_timeout_s, metrics=metrics, headers=headers)
+    return EventStream(
+        reader,
+        send_timeout_s=settings_of(request).send_timeout_s,
+        metrics=request.app.state.metrics,
+        headers=headers,
+        on_left=_cancellation(request, caller, stream_id) if cancel_on_leave else None,
+    )
 
 
 async def answer_whole(
@@ -71,15 +89,25 @@ async def answer_whole(
     headers: dict[str, str] | None = None,
     cancel_on_leave: bool = False,
 ) -> Response:
-    """Return one answer for the whole stream, once it is over. With `cancel_on_leave` it ends with the connection."""
+    """Return one answer for the whole stream, once it is over. `cancel_on_leave` as in `follow`."""
+    reader = await streams_of(request).open(caller, stream_id, None, SILENT)
+    answers: WholeAnswers = request.app.state.whole_answers
+    on_left = _cancellation(request, caller, stream_id) if cancel_on_leave else None
+    return answers.of(reader, stream_id, render, headers=headers, on_left=on_left)
+
+
+def _cancellation(request: Request, caller: Caller, stream_id: str) -> Callable[[], Awaitable[None]]:
     streams = streams_of(request)
-    reader = await streams.open(caller, stream_id, None, SILENT)
 
     async def cancel() -> None:
-        await streams.cancel(caller, stream_id, attempt=None)
+        if streams.is_draining:
+            return
+        try:
+            await streams.cancel(caller, stream_id, attempt=None)
+        except TailraceError as error:
+            logger.warning("a stream whose client left was not cancelled: %s", error.message, extra={"id": stream_id})
 
-    answers: WholeAnswers = request.app.state.whole_answers
-    return answers.of(reader, stream_id, render, headers=headers, on_left=cancel if cancel_on_leave else None)
+    return cancel
 
 
 def streams_of(request: Request) -> Streams:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from services.edge.api.answers.shapes import ForeignApi
+from services.edge.api.openai_chat.routes import OPENAI_CHAT
 
 __all__ = ("FOREIGN_APIS",)
 
-FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = ()
+FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = (OPENAI_CHAT,)

@@ -58,6 +58,7 @@ class StreamProtocol(HttpToolsProtocol):
         "_head_bytes",
         "_head_timer",
         "_is_refused",
+        "_leaves_at_eof",
         "_lost",
         "_on_stall",
         "_responding",
@@ -76,6 +77,7 @@ class StreamProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._is_refused = False
+        self._leaves_at_eof = False
         self.is_lost = False
 
     @property
@@ -102,6 +104,10 @@ class StreamProtocol(HttpToolsProtocol):
         Only one response is under way on a connection, also when further requests have been pipelined behind it.
         """
         self._on_stall = on_stall
+
+    def leave_at_eof(self) -> None:
+        """Take a peer that ends its half for one that leaves, though its answer has not begun."""
+        self._leaves_at_eof = True
 
     async def lost(self) -> None:
         """Wait until the connection is closed and its buffer is flushed or dropped."""
@@ -146,6 +152,7 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
+        self._leaves_at_eof = False
         if self._head_timer is None:  # a further request on this connection
             self._await_head()
         # The scope is a plain dict; the typed view of it knows only extensions that are dicts themselves.
@@ -202,7 +209,9 @@ class StreamProtocol(HttpToolsProtocol):
         One that ends its half while it is being answered is taken for one that leaves, as browsers do.
         """
         answering = self._responding
-        if answering is None or answering.response_started or self.cycle.more_body or self._is_refused:
+        if answering is None or answering.response_started or self.cycle.more_body:
+            return False
+        if self._is_refused or self._leaves_at_eof:
             return False
         self._forget_head()  # of a further request that will not come
         self.cycle.keep_alive = False

@@ -5,6 +5,7 @@ from typing import Final
 
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.notices import Gap
+from services.edge.wires.openai_chat import OPENAI, OPENAI_WITH_USAGE
 from services.edge.wires.sse import SSE
 from services.edge.wires.wire import Wire
 from shared.errors import InvalidRequest
@@ -44,6 +45,8 @@ class Wires:
 
 
 WIRES: Final = Wires(
+    OPENAI,
+    OPENAI_WITH_USAGE,
     NDJSON,
     SSE,
 )

@@ -1,7 +1,7 @@
 """The response whose body is a stream."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from starlette.responses import Response
@@ -39,14 +39,22 @@ class EventStream(Response):
     """Runs a reader over the connection; ends when the reader does, or when its peer has left."""
 
     def __init__(
-        self, reader: Body, *, send_timeout_s: float, metrics: Metrics, headers: Mapping[str, str] | None = None
+        self,
+        reader: Body,
+        *,
+        send_timeout_s: float,
+        metrics: Metrics,
+        headers: Mapping[str, str] | None = None,
+        on_left: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`on_left` is awaited if the peer leaves before the end."""
         self.status_code = 200
         self.background = None
         self._reader = reader
         self._send_timeout_s = send_timeout_s
         self._metrics = metrics
         self._more_headers = headers or {}
+        self._on_left = on_left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         carrier = carrier_for(scope, receive, send, timeout_s=self._send_timeout_s, on_stall=self._reader.stall)
@@ -62,6 +70,8 @@ class EventStream(Response):
             if isinstance(left, SlowReader):
                 self._metrics.slow_readers_cut.inc()
             await carrier.drop()
+            if self._on_left is not None:
+                await self._on_left()
         finally:
             carrier.release()
 

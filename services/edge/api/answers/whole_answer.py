@@ -19,6 +19,7 @@ from services.edge.api.answers.json_answer import JSON_HEADERS, JSON_TYPE
 from services.edge.api.answers.problems import answer
 from services.edge.carriers.carrier import Carrier, Disconnected
 from services.edge.carriers.selection import carrier_for
+from services.edge.carriers.uvicorn_protocol import CONNECTION_EXTENSION
 from services.edge.carriers.waiting import WaitingCarrier
 from services.edge.delivery.reader import Reader
 from shared.errors import Draining, StreamExpired, TailraceError
@@ -64,6 +65,9 @@ class WholeAnswer(Response):
         self._has_left = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
+        if self._on_left is not None and connection is not None:
+            connection.leave_at_eof()
         async with asyncio.TaskGroup() as group:
             departure = group.create_task(self._watch(receive))
             reading = group.create_task(self._is_over())
@@ -72,8 +76,9 @@ class WholeAnswer(Response):
             except Disconnected:
                 await self._drop()
             finally:
-                departure.cancel()
                 reading.cancel()
+                if not self._has_left:
+                    departure.cancel()
         if self._carrier is not None:
             self._carrier.release()
 

@@ -1,0 +1,3 @@
+"""OpenAI's chat completions API: its routes, requests, whole answers and errors."""
+
+__all__ = ()
