@@ -10,7 +10,8 @@ from shared.log.events import Event
 __all__ = ("Append", "Claim", "Compact", "Eviction", "Interruption", "LeaseRenewal", "NewStream", "Retention")
 
 
-Interruption = Literal["continue", "restart", "fail"]
+# With `…_or_fail` a new start that would take back what was said is a failure instead: for readers that cannot unsay.
+Interruption = Literal["continue", "restart", "fail", "continue_or_fail", "restart_or_fail"]
 
 
 Eviction = Literal["expired", "evicted"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,7 +18,7 @@ from shared.log import events
 from shared.log.events import Event, LogEntry
 from shared.log.keys import Keyspace
 from shared.log.position import START, Position
-from shared.store.calls import Append, Claim, Compact, Eviction, LeaseRenewal, Retention
+from shared.store.calls import Append, Claim, Compact, Eviction, Interruption, LeaseRenewal, Retention
 from shared.store.memory.store import MemoryStore
 from shared.store.redis.client import open_client
 from shared.store.redis.store import RedisStore
@@ -161,7 +161,7 @@ class SameAnswers(RuleBasedStateMachine):
         place=places,
         tenant=st.sampled_from(TENANTS),
         digest=st.text(max_size=3),
-        interruption=st.sampled_from([None, "continue", "restart", "fail"]),
+        interruption=st.sampled_from([None, *get_args(Interruption)]),
         dispatch_ms=leases_ms,
     )
     def create(self, place: str, **options: Any) -> None:

@@ -60,6 +60,29 @@ async def test_a_late_job_of_its_start_takes_over_as_well(
     assert (after.status == "done", parts == expected(script)) == (reason == "takeover", reason == "takeover")
 
 
+@pytest.mark.parametrize(
+    ("options", "is_told", "ending"),
+    [({}, True, "done"), ({"response_format": {"type": "json_object"}}, True, "error"), ({}, False, "done")],
+    ids=["taken up", "would have to begin anew", "nothing was said"],
+)
+async def test_what_cannot_be_unsaid_is_continued_or_fails(
+    two_workers: Pulling, options: dict[str, object], is_told: bool, ending: str
+) -> None:
+    # Nothing is said when the first piece comes after a second.
+    script = Script(key(), chunks=200, rate=250) if is_told else Script(key(), chunks=2, rate=1)
+    body = {"model": "scripted", "messages": script.messages(), **options}
+    stream_id = await two_workers.ask(body, interruption="continue_or_fail")
+    await two_workers.until_running(stream_id)
+    before = await two_workers.until_tail(stream_id, 300 if is_told else 0)
+    two_workers.worker_of(before).kill()
+    after = await two_workers.until_over(stream_id)
+
+    assert after.status == ending
+    assert [fence.reason for fence in after.fences] == ["start", "error" if ending == "error" else "takeover"]
+    if ending == "done":
+        assert await two_workers.parts(stream_id) == expected(script)
+
+
 async def test_usage_is_settled_over_attempts(two_workers: Pulling) -> None:
     stream_id = await two_workers.create(Script(key(), chunks=200, rate=250))
     two_workers.worker_of(await two_workers.until_tail(stream_id, 300)).kill()

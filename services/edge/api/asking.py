@@ -20,6 +20,7 @@ from services.edge.streams import CreatedStream, Streams, WantedStream
 from services.edge.wires.silent import SILENT
 from shared.errors import InvalidBody, TailraceError
 from shared.settings.settings import Settings
+from shared.store.calls import Interruption
 
 __all__ = ("answer_whole", "create_from", "follow", "settings_of", "streams_of", "validated")
 
@@ -37,9 +38,17 @@ def validated(model: type[Any], body: dict[str, Any]) -> Any:
 
 
 async def create_from(
-    request: Request, caller: Caller, asked: CreateStream, raw: bytes, *, idempotency_key: str | None = None
+    request: Request,
+    caller: Caller,
+    asked: CreateStream,
+    raw: bytes,
+    *,
+    idempotency_key: str | None = None,
+    interruption: Interruption | None = None,
 ) -> CreatedStream:
     """Ask a model. `raw` is the body as it came: the same key with another one is a conflict.
+
+    `interruption` is the policy if the request names none.
 
     Raises `UnknownModel`, `InvalidBody`, `IdempotencyConflict`, `Draining` or `StoreError`.
     """
@@ -50,7 +59,7 @@ async def create_from(
         request=for_the_provider(asked),
         digest=hashlib.sha256(raw).hexdigest(),
         metadata=asked.metadata,
-        interruption=asked.on_interruption,
+        interruption=asked.on_interruption or interruption,
     )
     return await streams_of(request).create(caller, wanted, idempotency_key=idempotency_key)
 

@@ -29,6 +29,9 @@ __all__ = ("Attempt", "Handover", "answered", "can_continue", "failed")
 
 logger = logging.getLogger(__name__)
 
+# What is left of a policy when an answer cannot be taken up where it broke off.
+_WITHOUT_CONTINUATION = {"": "restart", "continue": "restart", "continue_or_fail": "restart_or_fail"}
+
 Updates = Mapping[str, str | int | bytes]
 Usages = Mapping[int, AttemptUsage]
 
@@ -129,8 +132,9 @@ class Attempt:
 
     def _note_policy(self, request: CompletionRequest) -> None:
         """Tell whoever takes over, without the request at hand, that this answer cannot be taken up."""
-        if self._claimed.interruption in {"", "continue"} and not allows_continuation(request.options):
-            self.writer.note({"interruption": "restart"})
+        policy = _WITHOUT_CONTINUATION.get(self._claimed.interruption)
+        if policy is not None and not allows_continuation(request.options):
+            self.writer.note({"interruption": policy})
 
     def _emitted(self, kept: Kept, parts: Sequence[Mapping[str, Any]]) -> int:
         """Tokens of what is kept, which the next provider may not spend again."""

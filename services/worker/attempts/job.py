@@ -120,16 +120,23 @@ class Jobs:
             await self._finish(stream_id, failed(WorkerLost(), spent)[0])
             return None
         mode = await self._mode(stream_id, meta.model, meta.interruption)
+        if await self._would_unsay(stream_id, mode, meta.interruption):
+            await self._finish(stream_id, failed(WorkerLost(), spent)[0])
+            return None
         return _Plan(mode, "takeover", spent=spent, excused=meta.excused)
 
-    async def _next_plan(self, claimed: Claimed, attempt: Attempt, handover: Handover, plan: _Plan) -> _Plan:
-        """The plan for taking over from ourselves."""
-        request = attempt.request
+    async def _next_plan(self, claimed: Claimed, attempt: Attempt, handover: Handover, plan: _Plan) -> _Plan | None:
+        """The plan for taking over from ourselves; None if that must not be, and the stream has ended instead."""
+        request, stream_id = attempt.request, attempt.writer.id
         is_open = not handover.must_restart and allows_continuation(request.options)
         policy = claimed.interruption if is_open else "restart"
         ruled_out = plan.ruled_out | handover.ruled_out
+        mode = await self._mode(stream_id, request.model, policy, ruled_out)
+        if await self._would_unsay(stream_id, mode, claimed.interruption):
+            await attempt.fail(handover.error)
+            return None
         return _Plan(
-            mode=await self._mode(attempt.writer.id, request.model, policy, ruled_out),
+            mode=mode,
             reason=handover.reason,
             holder=attempt.writer.nonce,
             after_provider=handover.provider or plan.after_provider,
@@ -143,11 +150,18 @@ class Jobs:
     ) -> Literal["continue", "restart"]:
         """Continue if the stream's policy, a provider and what has been said so far allow it."""
         able = [each for each in self._providers_of(model) if can_continue(each) and each.name not in ruled_out]
-        if interruption == "restart" or not able:
+        if interruption in {"restart", "restart_or_fail"} or not able:
             return "restart"
         stall_s = self._settings.store_stall_s
         content = await patiently(lambda: read_content(self._store, stream_id), within_s=stall_s)
         return "continue" if is_continuable(content.parts()) else "restart"
+
+    async def _would_unsay(self, stream_id: str, mode: str, interruption: str) -> bool:
+        """Return whether a new start would take back what was said, from readers that cannot have that."""
+        if mode == "continue" or not interruption.endswith("_or_fail"):
+            return False
+        stall_s = self._settings.store_stall_s
+        return bool((await patiently(lambda: read_content(self._store, stream_id), within_s=stall_s)).parts())
 
     async def _claim(self, stream_id: str, plan: _Plan) -> tuple[str, ClaimReply, _Plan]:
         """Claim, again if the store refuses or is silent. Answers also what was learnt about the plan on the way."""

@@ -16,6 +16,7 @@ from services.edge.api.openai_chat.errors import openai_shape
 from services.edge.api.openai_chat.request import chat_request, wants_stream, wants_usage
 from services.edge.wires.openai_chat import OPENAI, OPENAI_WITH_USAGE
 from shared.errors import UnknownModel
+from shared.store.calls import Interruption
 
 __all__ = ("OPENAI_CHAT",)
 
@@ -31,7 +32,9 @@ async def create_chat_completion(request: Request, caller: CallerOf) -> Response
     """Ask a model, as OpenAI's SDKs do. `x-tailrace-stream` names the stream, which any edge has for any client."""
     body, raw = await read_json(request, max_bytes=settings_of(request).max_body_bytes)
     asked = chat_request(body)
-    created = await create_from(request, caller, asked, raw)
+    # Who is told an answer word by word here cannot be told that it begins anew.
+    policy: Interruption | None = "continue_or_fail" if wants_stream(body) else None
+    created = await create_from(request, caller, asked, raw, interruption=policy)
     headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
     ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1"
     if not wants_stream(body):
