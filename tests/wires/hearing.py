@@ -202,10 +202,85 @@ class OpenAiHearing:
         self._spoken[-1] = (kind, self._spoken[-1][1] + text)
 
 
+class AnthropicHearing:
+    """Events of Anthropic's Messages API, held against the rules that its SDKs keep."""
+
+    def __init__(self) -> None:
+        self.ending: str | None = None
+        self.beats = 0
+        self.starts = 0
+        self._rest = b""
+        self._name = ""
+        self._blocks: list[dict[str, Any]] = []
+        self._open: set[int] = set()
+        self._is_stopped = False
+
+    def feed(self, received: bytes) -> None:
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            if line.startswith(b":"):
+                self.beats += 1
+            elif line.startswith(b"event: "):
+                self._name = line.removeprefix(b"event: ").decode()
+            elif line:
+                event = json.loads(line.removeprefix(b"data: "))
+                assert event["type"] == self._name
+                self._take(event)
+
+    def spoken(self) -> Spoken:
+        kinds = {"text": "text", "thinking": "reasoning", "tool_use": "tool_call"}
+        return [(kinds[block["type"]], block["said"]) for block in self._blocks if block["said"] or "id" in block]
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        calls = [block for block in self._blocks if block["type"] == "tool_use"]
+        return [(number, call["id"], call["name"]) for number, call in enumerate(calls)]
+
+    def _take(self, event: dict[str, Any]) -> None:
+        assert not self._is_stopped
+        match event["type"]:
+            case "error":
+                self.ending = {"attempt_restarted": "reset"}.get(event["error"]["code"], event["error"]["code"])
+            case "message_start":
+                assert not self._blocks
+                self.starts += 1
+            case "content_block_start":
+                assert event["index"] == len(self._blocks)
+                self._blocks.append({**event["content_block"], "said": ""})
+                self._open.add(event["index"])
+            case "content_block_delta":
+                assert event["index"] in self._open
+                self._delta(self._blocks[event["index"]], event["delta"])
+            case "content_block_stop":
+                self._open.remove(event["index"])
+            case "message_delta":
+                assert not self._open
+                assert event["delta"]["stop_reason"]
+                self.ending = "done"
+            case "message_stop":
+                assert self.ending == "done"
+                self._is_stopped = True
+            case kind:
+                raise AssertionError(kind)
+
+    def _delta(self, block: dict[str, Any], delta: dict[str, Any]) -> None:
+        wanted = {
+            "text": ("text_delta", "text"),
+            "thinking": ("thinking_delta", "thinking"),
+            "tool_use": ("input_json_delta", "partial_json"),
+        }
+        name, member = wanted[block["type"]]
+        if delta["type"] == "signature_delta":
+            assert block["type"] == "thinking"
+            return
+        assert delta["type"] == name
+        block["said"] += delta[member]
+
+
 HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "sse": lambda: NativeHearing(SseParser()),
     "ndjson": lambda: NativeHearing(NdjsonParser()),
     "prototype": PrototypeHearing,
+    "anthropic": AnthropicHearing,
     "openai": OpenAiHearing,
     "openai-usage": lambda: OpenAiHearing(has_usage=True),
 }

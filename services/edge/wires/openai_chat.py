@@ -53,6 +53,8 @@ class _OpenAiChat:
         return _State(_head(meta.id, meta.created_ms, meta.model))
 
     def after(self, state: _State, entries: Sequence[LogEntry]) -> _State:
+        if isinstance(entries, DeltaPage):
+            return state
         for _, event in entries:
             if event.kind == "tool_call" and "id" in (fields := event.fields()):
                 state = state._replace(calls=(*state.calls, fields["index"]))

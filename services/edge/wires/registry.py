@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from services.edge.wires.anthropic import ANTHROPIC
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.notices import Gap
 from services.edge.wires.openai_chat import OPENAI, OPENAI_WITH_USAGE
@@ -45,6 +46,7 @@ class Wires:
 
 
 WIRES: Final = Wires(
+    ANTHROPIC,
     OPENAI,
     OPENAI_WITH_USAGE,
     NDJSON,

@@ -22,6 +22,7 @@ __all__ = ("OPENAI_CHAT",)
 
 # Models have no birthday here; clients want a number.
 _CREATED_S: Final = 0
+_CREATED_AT: Final = "1970-01-01T00:00:00Z"
 _PATTERN_CHARS: Final = "*?["
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -46,7 +47,10 @@ async def create_chat_completion(request: Request, caller: CallerOf) -> Response
 @router.get("/models", response_model=dict[str, Any])
 async def list_models(request: Request, caller: CallerOf) -> Response:
     """The models that are configured by name; a pattern such as `gpt-*` cannot be listed."""
-    return json_answer({"object": "list", "data": [_model(name, owner) for name, owner in _models(request).items()]})
+    names = _models(request)
+    if "anthropic-version" in request.headers:
+        return json_answer(_anthropic_list(list(names)))
+    return json_answer({"object": "list", "data": [_model(name, owner) for name, owner in names.items()]})
 
 
 @router.get("/models/{model:path}", response_model=dict[str, Any])
@@ -69,6 +73,13 @@ def _models(request: Request) -> dict[str, str]:
 
 def _model(name: str, owner: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _CREATED_S, "owned_by": owner}
+
+
+def _anthropic_list(names: list[str]) -> dict[str, Any]:
+    """The same for clients of Anthropic's API, which has it at this path, too."""
+    data = [{"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT} for name in names]
+    ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+    return {"data": data, "has_more": False, **ends}
 
 
 OPENAI_CHAT: Final = ForeignApi(
