@@ -39,7 +39,7 @@ def message_request(body: Mapping[str, Any]) -> CreateStream:
 
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if body.get("tools"):
+    if body.get("tools") is not None:
         options["tools"] = [_tool(number, tool) for number, tool in enumerate(_listed(body["tools"], "tools"))]
     if body.get("tool_choice") is not None:
         options |= _choice(_object(body["tool_choice"], "tool_choice"))
