@@ -39,10 +39,11 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     "services.edge": {
         "main": {"app", "server", "access.bind"},
         "server": {"api.fast_path", "carriers.room", "carriers.uvicorn_protocol"},
-        "app": {"api", "delivery", "pages", "streams", "wires.registry"},
-        "api": {"streams", "access", "delivery", "wires", "carriers"},
+        "app": {"api", "delivery", "pages", "streams", "threads", "wires.registry"},
+        "api": {"streams", "threads", "access", "delivery", "wires", "carriers"},
         "pages": {"access"},
         "streams": {"statistics", "dispatching", "workforce", "access", "delivery", "wires"},
+        "threads": {"access"},
         "dispatching": set(),
         "workforce": set(),
         "statistics": set(),

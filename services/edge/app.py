@@ -17,6 +17,7 @@ from services.edge.api.readiness import Readiness
 from services.edge.delivery.delivery import Delivery
 from services.edge.pages import chat, reference
 from services.edge.streams import Streams
+from services.edge.threads import Threads
 from services.edge.wires.registry import WIRES, Wires
 from shared.queue.dispatcher import Dispatcher
 from shared.settings.settings import Settings
@@ -72,7 +73,7 @@ def create_app(
     app.state.whole_answers = WholeAnswers(store, settings)
     app.state.shapes = Shapes(FOREIGN_APIS)
     app.state.readiness = Readiness(store, settings)
-    app.state.streams = streams
+    app.state.streams, app.state.threads = streams, Threads(store, settings)
     app.include_router(routes.router)
     app.include_router(operations.router)
     for api in FOREIGN_APIS:

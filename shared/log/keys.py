@@ -11,7 +11,7 @@ import secrets
 from functools import lru_cache
 from typing import Final
 
-__all__ = ("ID_CHARS", "KEY_TYPES", "Keyspace", "bucket_of", "derived_id", "is_stream_id", "new_id")
+__all__ = ("ID_CHARS", "KEY_TYPES", "Keyspace", "bucket_of", "derived_id", "is_stream_id", "new_id", "thread_name")
 
 ID_CHARS: Final = 32
 # Of what `Keyspace.of_stream` names, in its order.
@@ -41,6 +41,16 @@ def derived_id(secret: bytes, tenant: str, idempotency_key: str, *, buckets: int
     """
     message = f"{len(tenant)}:{tenant}:{idempotency_key}".encode()
     digest = hmac.new(secret, message, hashlib.sha256).digest()
+    return f"{digest[0] % buckets:02x}{digest[1:16].hex()}"
+
+
+def thread_name(tenant: str, api: str, thread_id: str, *, buckets: int) -> str:
+    """The name under which the current stream of a client's thread (a chat, a run) is found; it begins with a bucket.
+
+    Clients choose their ids, so a name holds a digest of it, which says nothing and has one length.
+    """
+    message = f"{len(tenant)}:{tenant}:{len(api)}:{api}:{thread_id}".encode(errors="replace")
+    digest = hashlib.sha256(message).digest()
     return f"{digest[0] % buckets:02x}{digest[1:16].hex()}"
 
 
@@ -84,6 +94,10 @@ class Keyspace:
 
     def created(self, bucket: str) -> str:
         return f"{self.prefix}:{{{bucket}}}:created"
+
+    def current(self, name: str) -> str:
+        """String: the id of the stream that a thread is at; `name` is that of `thread_name`."""
+        return f"{self.prefix}:{{{bucket_of(name)}}}:current:{name}"
 
     @property
     def secret(self) -> str:

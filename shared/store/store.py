@@ -92,6 +92,14 @@ class StreamRequests(Protocol):
 
     async def listing(self, tenant: str, *, status: str | None, limit: int, cursor: str | None) -> Listing: ...
 
+    async def set_current(self, name: str, stream_id: str, *, expires_ms: int) -> None:
+        """Note the stream that a thread is at, for so many ms. The last one counts."""
+        ...
+
+    async def current(self, name: str, *, expires_ms: int) -> str | None:
+        """Return the id of that stream, and keep it for so many ms more; None if none is known."""
+        ...
+
     async def secret(self, *, known: bytes | None = None) -> bytes:
         """Return the random key of idempotent ids, made once for all processes.
 

@@ -73,6 +73,7 @@ def test_kinds_are_those_of_the_protocol() -> None:
 def test_every_key_is_in_the_table() -> None:
     keys, stream_id = Keyspace(), "3f" + "0" * 30
     names = {key.replace(stream_id, "<…>") for key in keys.of_stream(stream_id)} | {keys.secret, keys.cancels}
+    names.add(keys.current(stream_id).replace(stream_id, "<…>"))
     names |= {keys.queue, keys.bell, keys.turns, keys.workers}
     assert set(re.findall(r"^\| `(tailrace:[^`]+)` \|", section(3), re.MULTILINE)) == names
 

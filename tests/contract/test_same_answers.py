@@ -216,6 +216,11 @@ class SameAnswers(RuleBasedStateMachine):
     def release(self, place: str, *, is_me: bool) -> None:
         self.ask(lambda store: store.release(self.ids[place], self.nonce_of(place, is_me=is_me)))
 
+    @rule(thread=places, place=places)
+    def lead(self, thread: str, place: str) -> None:
+        name, stream_id = self.ids[thread], self.ids[place]
+        self.ask(lambda store: store.set_current(name, stream_id, expires_ms=ONE_HOUR.live_ms))
+
     @rule(place=places, attempt=st.one_of(st.none(), st.integers(0, 6)))
     def cancel(self, place: str, attempt: int | None) -> None:
         mine = self.new_nonce()
@@ -282,7 +287,8 @@ class SameAnswers(RuleBasedStateMachine):
             tombstones = [await store.tombstone(stream_id) for stream_id in ids]
             rest = sorted(await store.due(limit=1000)), await store.present(ids), await store.statistics(), tombstones
             metas = [await store.meta(stream_id) for stream_id in ids]
-            return {meta.id: meta for meta in page.streams}, page.next, rest, metas
+            currents = [await store.current(name, expires_ms=ONE_HOUR.live_ms) for name in ids]
+            return {meta.id: meta for meta in page.streams}, page.next, rest, metas, currents
 
         self.ask(look)
 

@@ -17,12 +17,13 @@ from services.edge.api.asked import EventsAsked
 from services.edge.api.options import check_options, for_the_provider
 from services.edge.api.schemas import CreateStream
 from services.edge.streams import CreatedStream, Streams, WantedStream
+from services.edge.threads import Threads
 from services.edge.wires.silent import SILENT
 from shared.errors import InvalidBody, TailraceError
 from shared.settings.settings import Settings
 from shared.store.calls import Interruption
 
-__all__ = ("answer_whole", "create_from", "follow", "settings_of", "streams_of", "validated")
+__all__ = ("answer_whole", "create_from", "follow", "settings_of", "streams_of", "threads_of", "validated")
 
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,11 @@ def _cancellation(request: Request, caller: Caller, stream_id: str) -> Callable[
 def streams_of(request: Request) -> Streams:
     streams: Streams = request.app.state.streams
     return streams
+
+
+def threads_of(request: Request) -> Threads:
+    threads: Threads = request.app.state.threads
+    return threads
 
 
 def settings_of(request: Request) -> Settings:

@@ -139,6 +139,12 @@ class MemoryStore:
     async def secret(self, *, known: bytes | None = None) -> bytes:
         return self.streams.secret()
 
+    async def set_current(self, name: str, stream_id: str, *, expires_ms: int) -> None:
+        self.streams.set_current(name, stream_id, expires_ms)
+
+    async def current(self, name: str, *, expires_ms: int) -> str | None:
+        return self.streams.current(name, expires_ms)
+
     async def prove(self, role: Role) -> None:
         """There is nobody who could take rights away."""
 

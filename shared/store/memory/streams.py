@@ -58,6 +58,7 @@ class MemoryStreams:
         self._histories: dict[str, deque[Version]] = {}
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._secret = secrets.token_bytes(32)
+        self._current: dict[str, tuple[str, int]] = {}
 
     def __repr__(self) -> str:
         return f"<MemoryStreams {len(self._streams)} streams>"
@@ -71,6 +72,9 @@ class MemoryStreams:
             self._counts[bucket_of(new.id)]["created"] += 1
             self._prune()
         return reply
+
+    def set_current(self, name: str, stream_id: str, expires_ms: int) -> None:
+        self._current[name] = (stream_id, self._clock() + expires_ms)
 
     def claim(self, stream_id: str, claim: Claim, retention: Retention) -> ClaimReply:
         return self._write(stream_id, lambda stream, now: functions.claim(stream, claim, retention, now))
@@ -202,6 +206,14 @@ class MemoryStreams:
         live = sum(stream.lease_ms is not None for stream in self._streams.values())
         created = sum(counts["created"] for counts in self._counts.values())
         return {"live": live, "finished": len(self._places()) - live, "created": created}
+
+    def current(self, name: str, expires_ms: int) -> str | None:
+        stream_id, until_ms = self._current.get(name, ("", 0))
+        if self._clock() >= until_ms:
+            self._current.pop(name, None)
+            return None
+        self._current[name] = (stream_id, self._clock() + expires_ms)
+        return stream_id
 
     def secret(self) -> bytes:
         return self._secret

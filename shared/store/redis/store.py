@@ -280,6 +280,18 @@ class RedisStore:
                 held = await self._client.set(self._keys.secret, offered, nx=True, get=True) or offered
         return held
 
+    async def set_current(self, name: str, stream_id: str, *, expires_ms: int) -> None:
+        with mapping():
+            await self._client.set(self._keys.current(name), stream_id, px=expires_ms)
+
+    async def current(self, name: str, *, expires_ms: int) -> str | None:
+        with mapping():
+            held: bytes | None = await self._client.get(self._keys.current(name))
+            if held is None:
+                return None
+            await self._client.pexpire(self._keys.current(name), expires_ms)
+        return held.decode()
+
     async def ping(self) -> None:
         with mapping():
             await self._client.ping()

@@ -58,7 +58,8 @@ def _commands(role: Role, keys: Keyspace, stream_id: str) -> list[tuple[str, ...
         ("CLIENT", "UNBLOCK", "1"),
     ]
     if role == "edge":
-        return both
+        current = keys.current(stream_id)
+        return [*both, ("GET", current), ("SET", current, "", "PX", "1"), ("PEXPIRE", current, "1")]
     return [
         *both,
         ("TIME",),

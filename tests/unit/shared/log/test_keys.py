@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.log.keys import ID_CHARS, Keyspace, bucket_of, derived_id, is_stream_id, new_id
+from shared.log.keys import ID_CHARS, Keyspace, bucket_of, derived_id, is_stream_id, new_id, thread_name
 
 __all__ = ()
 
@@ -47,6 +47,16 @@ def test_a_derived_id_is_an_hmac() -> None:
     assert derived_id(b"t" * 32, "acme", "order-7", buckets=16) != expected
 
 
+def test_the_name_of_a_thread_is_a_digest() -> None:
+    """Written out, because every edge of a deployment has to come to the same name."""
+    digest = hashlib.sha256(b"4:acme:6:ai-sdk:chat-7").digest()
+    name = thread_name("acme", "ai-sdk", "chat-7", buckets=16)
+    assert name == f"{digest[0] % 16:02x}{digest[1:16].hex()}"
+    others = [("acm", "e6:ai-sdk", "chat-7"), ("acme", "ag-ui", "chat-7"), ("acme", "ai-sdk", "chat-8")]
+    assert name not in {thread_name(*other, buckets=16) for other in others}
+    assert is_stream_id(thread_name("acme", "ai-sdk", "\ud800", buckets=16))
+
+
 @pytest.mark.parametrize("text", ["", "3f", "0" * 31, "0" * 33, "G" * 32, "A" * 32, "0" * 31 + "\n", "\u0660" * 32])
 def test_what_is_no_stream_id(text: str) -> None:
     assert not is_stream_id(text)
@@ -57,6 +67,7 @@ def test_the_names_of_the_keys() -> None:
     assert keys.stream(SAMPLE) == f"tailrace:{{3f}}:stream:{SAMPLE}"
     assert keys.blocks(SAMPLE) == f"tailrace:{{3f}}:blocks:{SAMPLE}"
     assert keys.meta(SAMPLE) == f"tailrace:{{3f}}:meta:{SAMPLE}"
+    assert keys.current(SAMPLE) == f"tailrace:{{3f}}:current:{SAMPLE}"
     assert keys.request(SAMPLE) == f"tailrace:{{3f}}:request:{SAMPLE}"
     assert keys.tombstone(SAMPLE) == f"tailrace:{{3f}}:tombstone:{SAMPLE}"
     assert keys.leases("3f") == "tailrace:{3f}:leases"
