@@ -38,7 +38,7 @@ MOST_MODULES = 15
 ROOMS: dict[str, dict[str, set[str]]] = {
     "services.edge": {
         "main": {"app", "server", "access.bind"},
-        "server": {"api.fast_path", "carriers.room", "carriers.uvicorn_protocol"},
+        "server": {"access.cross_origin", "api.fast_path", "carriers.room", "carriers.uvicorn_protocol"},
         "app": {"api", "delivery", "pages", "streams", "threads", "wires.registry"},
         "api": {"streams", "threads", "access", "delivery", "wires", "carriers"},
         "pages": {"access"},

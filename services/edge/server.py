@@ -10,6 +10,7 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
+from services.edge.access.cross_origin import readable_elsewhere
 from services.edge.api.fast_path import EventsFastPath
 from services.edge.carriers.room import Room
 from services.edge.carriers.uvicorn_protocol import StreamProtocol
@@ -69,7 +70,7 @@ class EdgeServer(uvicorn.Server):
         room = Room(most_descriptors(), app.state.metrics.connections_refused)
         super().__init__(
             uvicorn.Config(
-                EventsFastPath(app),
+                readable_elsewhere(EventsFastPath(app), settings),
                 http=partial(StreamProtocol, room=room),  # type: ignore[arg-type]  # it only calls it
                 proxy_headers=False,  # whoever the peer is, nothing here depends on it
                 loop="uvloop",

@@ -155,7 +155,7 @@ class Settings(BaseSettings):
     )
     allowed_origins: Origins = Field(
         default_factory=list,
-        description="Origins of other sites whose pages may create, cancel and delete, e.g. "
+        description="Origins of other sites whose pages may create, cancel, delete, and read answers (CORS), e.g. "
         "`https://chat.example.org`. In the environment separated by commas.",
     )
     edge_drain_s: Seconds = Field(10, description="On SIGTERM, the time over which readers are moved to other edges.")

@@ -4,6 +4,7 @@ The browser takes them for pages of the public internet: the names lead to this 
 local. So nothing but the edge stands between them and the key.
 """
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -18,6 +19,9 @@ from shared.store.redis.store import RedisStore
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.conftest import missing
 from tests.support.calls import call
+from tests.support.edge import running_edge
+from tests.support.script import Script
+from tests.support.sse_client import SseParser
 from tests.support.stack import MODEL, Stack
 from tests.support.streams import begin, write
 
@@ -194,3 +198,33 @@ async def test_the_own_page_goes_on_working(deceived: Browser, stack: Stack, hos
             MODEL,
         )
     assert status == 201
+
+
+async def test_scripts_of_a_listed_site_ask_read_and_resume(deceived: Browser, site: int, stack: Stack) -> None:
+    """With what a page may send from elsewhere only if it is allowed to: JSON, a cursor, and the stream's address."""
+    origin = f"http://{EVIL}:{site}"
+    body = {"model": MODEL, "messages": Script("listed-site", chunks=30, rate=30).messages()}
+    with running_edge(**stack.settings, allowed_origins=origin) as edge:
+        async with page_at(deceived, f"{origin}/") as page:
+            said = await page.evaluate(
+                """async ([base, body]) => {
+                  const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': 'listed-site' };
+                  const asked = await fetch(`${base}/v1/streams`, { method: 'POST', headers, body });
+                  const events = `${base}${asked.headers.get('Location')}/events`;
+                  const whole = await (await fetch(events)).text();
+                  const ids = [...whole.matchAll(/^id: (.*)$/gm)].map((match) => match[1]);
+                  const rest = await (await fetch(events, { headers: { 'Last-Event-ID': ids[4] } })).text();
+                  return [whole, rest, ids.length];
+                }""",
+                [f"http://127.0.0.1:{edge.port}", json.dumps(body)],
+            )
+    whole, rest, events = said
+    assert events > 20
+    assert whole.count('"type":"done"') == rest.count('"type":"done"') == 1
+    held, resumed = (said_in(text) for text in (whole, rest))
+    assert held.endswith(resumed)
+    assert 0 < len(resumed) < len(held)
+
+
+def said_in(raw: str) -> str:
+    return "".join((item.data or {}).get("delta", "") for item in SseParser().feed(raw.encode()))
