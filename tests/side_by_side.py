@@ -27,6 +27,7 @@ LONGEST: Final = (
     "browser",
     "chaos",
     "edge",
+    "wires",
     "worker",
     "memory",
     "cli",

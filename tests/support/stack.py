@@ -32,9 +32,12 @@ class Stack:
         return [edge.port for edge in self.edges]
 
 
-def configuration(base_url: str) -> str:
+def configuration(base_url: str, *, continuation: str = "none") -> str:
     """A `tailrace.toml` with one provider."""
-    return f'[[providers]]\nname = "scripted"\nbase_url = "{base_url}"\nmodels = ["{MODEL}", "{MODEL}-*"]\n'
+    return (
+        f'[[providers]]\nname = "scripted"\nbase_url = "{base_url}"\nmodels = ["{MODEL}", "{MODEL}-*"]\n'
+        f'continuation = "{continuation}"\n'
+    )
 
 
 @contextmanager
@@ -45,6 +48,7 @@ def running_stack(
     edges: int = 3,
     workers: int = 1,
     programs: Mapping[str, Any] | None = None,
+    continuation: str = "none",
     **settings: str | float,
 ) -> Iterator[Stack]:
     """Start everything at once and wait until all of it is ready. `programs` are other edges than the product's."""
@@ -52,7 +56,7 @@ def running_stack(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tailrace-stack-")))
         provider = stack.enter_context(running_provider())
         config = folder / "tailrace.toml"
-        config.write_text(configuration(provider.base_url))
+        config.write_text(configuration(provider.base_url, continuation=continuation))
         common: dict[str, Any] = {"redis_url": redis_url, "prefix": prefix, "config": str(config), "retry_ms": 50}
         common |= settings
         own = Stack(
