@@ -1,4 +1,4 @@
-"""A Redis with a replica and three Sentinels, on free ports, all of which can be killed."""
+"""A Redis with replicas and three Sentinels, on free ports, all of which can be killed."""
 
 import asyncio
 import contextlib
@@ -32,11 +32,11 @@ _USER: Final = ("--user", "replica", "on", ">link", "+psync", "+replconf", "+pin
 
 
 class SentinelGroup:
-    """Two nodes and what watches over them. `async with` starts them and ends them by pid."""
+    """Two nodes, or more, and what watches over them. `async with` starts them and ends them by pid."""
 
-    def __init__(self, kind: ServerKind = "redis7", *, args: Sequence[str] = ()) -> None:
+    def __init__(self, kind: ServerKind = "redis7", *, replicas: int = 1, args: Sequence[str] = ()) -> None:
         options = ("--appendfsync", "everysec", *_REPLICATION, *_USER, *args)
-        self.nodes = [RedisServer(kind, appendonly=True, args=options) for _ in range(2)]
+        self.nodes = [RedisServer(kind, appendonly=True, args=options) for _ in range(1 + replicas)]
         self.sentinel_ports: list[int] = []
         self._binary = server_binary(kind)
         self._folder = tempfile.TemporaryDirectory(prefix="tailrace-sentinel-")
@@ -90,8 +90,12 @@ class SentinelGroup:
         return next(node for node in self.nodes if node.port == port)
 
     async def replica(self) -> RedisServer:
+        """The first node that is not the master."""
+        return (await self._replicas())[0]
+
+    async def _replicas(self) -> list[RedisServer]:
         master = await self.master()
-        return next(node for node in self.nodes if node is not master)
+        return [node for node in self.nodes if node is not master]
 
     async def offset(self, node: RedisServer) -> int:
         """How much of the replication stream a node has."""
@@ -99,17 +103,16 @@ class SentinelGroup:
         return int(info.get("slave_repl_offset", info.get("master_repl_offset", 0)))
 
     async def is_whole(self) -> bool:
-        """Whether everybody agrees who is the master, and the other one is its replica and up to date."""
+        """Whether everybody agrees who is the master, and all others are its replicas and up to date."""
         try:
             named = {await self._named_by(port) for port in self.sentinel_ports}
-            master, replica = await self.master(), await self.replica()
+            master = await self.master()
             if named != {master.port}:
                 return False
-            above, below = await self._info(master), await self._info(replica)
+            above, below = await self._info(master), [await self._info(each) for each in await self._replicas()]
         except (RedisError, OSError, StopIteration):
             return False
-        is_linked = below.get("role") == "slave" and below.get("master_link_status") == "up"
-        return is_linked and above.get("role") == "master" and below.get("master_port") == master.port
+        return above.get("role") == "master" and all(_is_linked(info, master.port) for info in below)
 
     @property
     def switched_at_ns(self) -> list[int]:
@@ -123,14 +126,16 @@ class SentinelGroup:
     async def heal(self, *, within_s: float = 30.0) -> None:
         """Start what is dead, join it to the master there is now, and wait until all is well again."""
         await eventually(self._has_master, within_s=within_s, every_s=0.05)
-        master, replica = await self.master(), await self.replica()
-        if replica.process.poll() is not None:
-            await asyncio.to_thread(replica.start)
+        master, replicas = await self.master(), await self._replicas()
+        for replica in replicas:
+            if replica.process.poll() is not None:
+                await asyncio.to_thread(replica.start)
         await self.join_replication()
-        info = await self._info(replica)
-        if info.get("role") == "master" or info.get("master_port") != master.port:
-            # Unlike a Sentinel this disconnects nobody: who is still connected has to notice by itself.
-            await self.command(replica.port, "REPLICAOF", "127.0.0.1", master.port)
+        for replica in replicas:
+            info = await self._info(replica)
+            if info.get("role") == "master" or info.get("master_port") != master.port:
+                # Unlike a Sentinel this disconnects nobody: who is still connected has to notice by itself.
+                await self.command(replica.port, "REPLICAOF", "127.0.0.1", master.port)
         await eventually(self.is_whole, within_s=within_s, every_s=0.05)
 
     async def cut_replication(self) -> None:
@@ -182,10 +187,11 @@ class SentinelGroup:
     # Starting
 
     async def _start(self) -> None:
-        first, second = self.nodes
+        first, *others = self.nodes
         await asyncio.to_thread(self._stack.enter_context, first)
-        await asyncio.to_thread(self._stack.enter_context, second)
-        await self.command(second.port, "REPLICAOF", "127.0.0.1", first.port)
+        for other in others:
+            await asyncio.to_thread(self._stack.enter_context, other)
+            await self.command(other.port, "REPLICAOF", "127.0.0.1", first.port)
         self.sentinel_ports = [free_port() for _ in range(_SENTINELS)]
         for port in self.sentinel_ports:
             self._sentinels.append(self._start_sentinel(port))
@@ -210,7 +216,7 @@ class SentinelGroup:
                 states = await self._states(port)
             except (RedisError, OSError):
                 return False
-            if int(states["num-other-sentinels"]) < _SENTINELS - 1 or int(states["num-slaves"]) < 1:
+            if int(states["num-other-sentinels"]) < _SENTINELS - 1 or int(states["num-slaves"]) < len(self.nodes) - 1:
                 return False
         return await self.is_whole()
 
@@ -238,6 +244,11 @@ class SentinelGroup:
 
     async def _info(self, node: RedisServer) -> dict[str, Any]:
         return cast("dict[str, Any]", await self.client(node.port).info("replication"))
+
+
+def _is_linked(info: dict[str, Any], master_port: int) -> bool:
+    is_up = info.get("role") == "slave" and info.get("master_link_status") == "up"
+    return is_up and info.get("master_port") == master_port
 
 
 def _written_at_ns(line: str) -> int:
