@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import orjson
 
+from tests.support.agent import agent_steps, tool_of
 from tests.support.script import Fault, Script, Step, expected_text, prefix_of, script_of, steps
 from tests.support.waiting import eventually
 
@@ -233,6 +234,7 @@ class Performance:
         fault = script.fault
         self._fault = fault if fault and (not fault.times or number < fault.times) else Fault("none")
         self._sent = 0
+        self._has_called = False
 
     async def run(self) -> None:
         if await self._failed_at_once():
@@ -241,7 +243,7 @@ class Performance:
         await self._connection.write(self._connection.head(200, headers))
         await self._event(self._choice({"role": "assistant", "content": ""}))
         started = asyncio.get_running_loop().time()
-        for step in steps(self._script, attempt=self._attempt, said=self._said):
+        for step in self._steps():
             if self._sent == self._fault.after and await self._failed():
                 return
             await self._pace(started)
@@ -252,6 +254,11 @@ class Performance:
         if self._sent == self._fault.after and await self._failed():
             return
         await self._end()
+
+    def _steps(self) -> Iterator[Step]:
+        if self._script.kinds == "agent":
+            return agent_steps(self._body)
+        return steps(self._script, attempt=self._attempt, said=self._said)
 
     async def _failed_at_once(self) -> bool:
         """Whether the fault stands in the place of an answer."""
@@ -357,9 +364,10 @@ class Performance:
         if step.kind == "reasoning":
             return self._choice({"reasoning_content": step.text})
         call: dict[str, Any] = {"index": 0, "function": {"arguments": step.text}}
-        if step.text.startswith('{"query"'):
+        self._has_called = True
+        if step.text.startswith('{"'):
             call |= {"id": f"call_{self._script.key}", "type": "function"}
-            call["function"]["name"] = "search"
+            call["function"]["name"] = tool_of(self._body) if self._script.kinds == "agent" else "search"
         return self._choice({"tool_calls": [call]})
 
     def _choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
@@ -376,7 +384,7 @@ class Performance:
         return total | {"prompt_tokens_details": {"cached_tokens": 0}}
 
     def _finish_reason(self) -> str:
-        return "tool_calls" if self._script.kinds == "mixed" else self._script.finish
+        return "tool_calls" if self._has_called or self._script.kinds == "mixed" else self._script.finish
 
     def _error_body(self) -> bytes:
         # As providers do: the answer to a mistake quotes what was sent.

@@ -85,9 +85,9 @@ class Fault:
 class Script:
     """One answer: `chunks` deltas at `rate` a second (0: as fast as they are taken).
 
-    `kinds="mixed"` is reasoning, then text, then one tool call. With `vary` each attempt that does not continue another
-    says something else. Pieces are at least `piece_bytes` long. Writes are `split` bytes (0: a chunk) and `pause_s`
-    apart. When continuing, the last `repeat` characters are said again.
+    `kinds="mixed"` is reasoning, then text, then one tool call; `agent` is in `agent.py`. With `vary` each attempt that
+    does not continue another says something else. Pieces are at least `piece_bytes` long. Writes are `split` bytes (0:
+    a chunk) and `pause_s` apart. When continuing, the last `repeat` characters are said again.
     """
 
     key: str

@@ -3,6 +3,8 @@ import { createInterface } from "node:readline";
 
 export { Message } from "./message.mjs";
 
+// Results only; what a package prints goes where complaints go.
+console.log = console.info = console.error;
 const MAX_MS = 30_000;
 
 export function serve(run) {
