@@ -276,6 +276,92 @@ class AnthropicHearing:
         block["said"] += delta[member]
 
 
+class AiSdkHearing:
+    """UI message chunks, held against the rules of `processUIMessageStream`, which throws where this asserts."""
+
+    def __init__(self, *, opens: str = "start") -> None:
+        self.ending: str | None = None
+        self.beats = 0
+        self.starts = 0
+        self._opens = opens
+        self._rest = b""
+        self._parts: list[list[str]] = []
+        self._open: dict[str, list[str]] = {}
+        self._inputs: dict[str, list[str]] = {}
+        self._named: list[tuple[int, str, str]] = []
+        self._is_finished = self._is_done = False
+
+    def feed(self, received: bytes) -> None:
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            assert not self._is_done or not line, line
+            if line.startswith(b":"):
+                self.beats += 1
+            elif line == b"data: [DONE]":
+                self._is_done = True
+                assert self._is_finished
+            elif line:
+                assert line.startswith(b"data: ")
+                self._take(json.loads(line.removeprefix(b"data: ")))
+
+    def spoken(self) -> Spoken:
+        return [(kind, text) for kind, text in self._parts]
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        return self._named
+
+    def _take(self, chunk: dict[str, Any]) -> None:
+        kind = chunk["type"]
+        assert not self._is_finished, chunk
+        assert kind == "finish" or self.ending is None, chunk
+        if kind == self._opens:
+            self.starts += 1
+        if kind == "reset-step":
+            self._parts, self._open, self._inputs, self._named = [], {}, {}, []
+        elif kind in {"text-start", "reasoning-start"}:
+            assert chunk["id"] not in self._open
+            is_refusal = "refusal" in chunk.get("providerMetadata", {}).get("tailrace", {})
+            self._parts.append(["refusal" if is_refusal else kind.removesuffix("-start"), ""])
+            self._open[chunk["id"]] = self._parts[-1]
+        elif kind in {"text-delta", "reasoning-delta"}:
+            self._open[chunk["id"]][1] += chunk["delta"]
+        elif kind in {"text-end", "reasoning-end"}:
+            del self._open[chunk["id"]]
+        elif kind.startswith("tool-input-"):
+            self._input(kind, chunk)
+        else:
+            self._about_the_message(kind, chunk)
+
+    def _input(self, kind: str, chunk: dict[str, Any]) -> None:
+        if kind == "tool-input-start":
+            self._parts.append(["tool_call", ""])
+            self._inputs[chunk["toolCallId"]] = self._parts[-1]
+            self._named.append((len(self._named), chunk["toolCallId"], chunk["toolName"]))
+            return
+        part = self._inputs[chunk["toolCallId"]]
+        if kind == "tool-input-delta":
+            part[1] += chunk["inputTextDelta"]
+        elif kind == "tool-input-error":
+            assert chunk["input"] == part[1]
+        else:
+            assert chunk["input"] == json.loads(part[1] or "{}")
+
+    def _about_the_message(self, kind: str, chunk: dict[str, Any]) -> None:
+        if kind == "finish":
+            assert chunk["finishReason"] in {"stop", "length", "content-filter", "tool-calls", "error", "other"}
+            self._is_finished = True
+            self.ending = self.ending or "done"
+        elif kind == "error":
+            assert isinstance(chunk["errorText"], str)
+            self.ending = chunk["code"]
+        elif kind == "abort":
+            self.ending = "cancelled"
+        elif kind == "finish-step":
+            assert not self._open
+        else:
+            assert kind in {"start", "start-step", "source-url", "file", "data-annotation"}, chunk
+
+
 HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "sse": lambda: NativeHearing(SseParser()),
     "ndjson": lambda: NativeHearing(NdjsonParser()),
@@ -283,4 +369,7 @@ HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "anthropic": AnthropicHearing,
     "openai": OpenAiHearing,
     "openai-usage": lambda: OpenAiHearing(has_usage=True),
+    "ai-sdk": AiSdkHearing,
+    "ai-sdk-again": lambda: AiSdkHearing(opens="reset-step"),
+    "ai-sdk-6": AiSdkHearing,
 }

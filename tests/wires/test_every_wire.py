@@ -27,6 +27,8 @@ __all__ = ()
 
 HEARTBEAT_S = 1.0
 LAST = "The last word."
+# No word of theirs takes anything back, and after an error their clients would not ask again.
+CUT_AT_A_RESET = {"ai-sdk-6"}
 SAID = "".join(HAZARDS)
 # The provider numbers its calls as it likes, and goes back to one that it has begun.
 MESSAGE: list[Event] = [
@@ -225,11 +227,24 @@ async def test_a_stream_that_vanishes_is_told_in_the_words_of_the_wire(
 async def test_what_was_told_is_taken_back_or_the_reader_is_told_that_it_cannot_be(
     log: RedisStore, carrier: Carrier, wire: Wire
 ) -> None:
-    """A cursor that is none of this log: the message from its beginning, or an error and the end."""
+    """A cursor that is none of this log: the message from its beginning, or an error and the end, or a cut."""
     stream_id = await told(log, events.done("stop"))
     async with reading(carrier, stream_id, wire, f"7-5.{nonce(7)}") as answer:
+        if wire.name in CUT_AT_A_RESET:
+            # A body without a length has no other end than that of its connection.
+            assert carrier.version == "1.0" or await is_cut(answer)
+            return
         hearing = await heard(answer, wire)
     assert (hearing.ending, hearing.spoken()) in [("done", SPOKEN), ("reset", [])]
+
+
+async def is_cut(answer: Answer) -> bool:
+    """Return whether a response broke off before it said anything."""
+    try:
+        said = await answer.read()
+    except ConnectionError:
+        return True
+    return not said and not answer.is_complete
 
 
 async def test_a_wire_is_chosen_by_name_before_accept(log: RedisStore, carrier: Carrier, wire: Wire) -> None:

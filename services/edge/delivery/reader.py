@@ -19,7 +19,7 @@ from services.edge.delivery.large_frames import FrameName
 from services.edge.delivery.live import Channel
 from services.edge.delivery.parcel import PAGE_BYTES, WRITE_BYTES, Parcel, send_in_pieces
 from services.edge.wires import notices
-from services.edge.wires.wire import Wire, WireState
+from services.edge.wires.wire import Unsayable, Wire, WireState
 from shared.backoff import growing_s, jittered_s
 from shared.errors import StoreError
 from shared.log.lineage import Reset, ResetReason
@@ -372,7 +372,10 @@ class Reader:
         """The wire's words for a notice, which may be the last that the reader gets."""
         if type(notice) in self.wire.final:
             self._is_over = self._is_told_why = True
-        return self.wire.notice(notice, self.wire_state)
+        try:
+            return self.wire.notice(notice, self.wire_state)
+        except Unsayable as unsayable:
+            raise Disconnected from unsayable
 
     async def _end(self, carrier: Carrier) -> None:
         if not self._is_told_why:

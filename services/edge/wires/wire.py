@@ -11,11 +11,15 @@ from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
 from shared.store.state import Meta
 
-__all__ = ("Wire", "WireState", "one_by_one")
+__all__ = ("Unsayable", "Wire", "WireState", "one_by_one")
 
 # What a wire knows of the log before an event: open parts, calls that were counted, the stream's own words. It is
 # immutable, only its wire looks inside, and it is None for wires whose frames depend on nothing but their event.
 WireState = Any
+
+
+class Unsayable(Exception):
+    """No words of the wire could tell its clients this: they are cut off, as an end would be the end to them."""
 
 
 class Wire(Protocol):
@@ -63,7 +67,8 @@ class Wire(Protocol):
     def notice(self, notice: Notice, state: WireState) -> bytes:
         """Return the bytes of one of the edge's own messages, errors too; none if this wire has no form for it.
 
-        It may come before the state is known, which is None then.
+        It may come before the state is known, which is None then. Raises `Unsayable` for one of a final kind that must
+        not look like an end.
         """
         ...
 
