@@ -196,6 +196,12 @@ class Settings(BaseSettings):
         "the providers list.",
     )
 
+    default_model: str = Field(
+        "",
+        max_length=256,
+        description="The model of requests to `/api/chat` that name none; empty: they are refused.",
+    )
+
     @classmethod
     def load(cls) -> Self:
         """Settings of this process. Raises `InvalidConfiguration` with what is wrong, in one line."""

@@ -40,7 +40,7 @@ def delta(head: bytes, entry_id: bytes, nonce: bytes, kind: bytes, line: bytes) 
 
 
 def metadata_of(provider_data: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What goes with a chunk so that the provider gets it back with the next turn; nothing if there is nothing."""
+    """Members of a chunk so that the provider gets its data back with the next turn; none if there is none."""
     return {"providerMetadata": {_OURS: provider_data}} if provider_data else {}
 
 

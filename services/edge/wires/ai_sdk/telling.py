@@ -31,7 +31,7 @@ class File(NamedTuple):
 
 
 class Telling(NamedTuple):
-    """What was told so far: `kind` is that of the text part that is open, `head` begins its deltas.
+    """A message as far as it was told: `kind` is that of the text part that is open, `head` begins its deltas.
 
     `parts` were begun, `sources` cited. Of `calls` and the `file` all pieces are kept: they are told whole at the end.
     """
@@ -87,7 +87,7 @@ def _opened(state: Telling, kind: str) -> tuple[Telling, bytes]:
 
 
 def _closed(state: Telling, **metadata: Any) -> tuple[Telling, bytes]:
-    """Whatever is open ends: a text part, or a file."""
+    """The end of a part that is open: a text, or a file."""
     ended = b""
     if state.file is not None:
         url = _joined(state.file.pieces)

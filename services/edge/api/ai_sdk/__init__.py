@@ -1,0 +1,3 @@
+"""The API of the AI SDK's chat transports, which `useChat` speaks with `/api/chat`."""
+
+__all__ = ()
