@@ -12,21 +12,37 @@ __all__ = ("Version",)
 
 _OLDEST: Final = {"redis": (7, 0, 0), "valkey": (7, 2, 0)}
 _NAMES: Final = {"redis": "Redis", "valkey": "Valkey"}
-# From (inclusive), to (exclusive), what is wrong.
+_BLOCKED: Final = "CVE-2026-23479: use after free when a blocked client is evicted"
+_LUA: Final = "CVE-2025-49844: code execution from Lua"
+_STRANGERS: Final = "CVE-2025-21605: memory exhausted by clients that have not said who they are"
+# From (inclusive), to (exclusive), what is wrong: each line of releases was mended by itself, or never. Sources are the
+# release notes of both products and, for the third, NVD's ranges. MITRE's records are of no use here: for the first
+# they name the newest line only, and none says anything of Valkey.
 _HOLES: Final = {
     "redis": (
-        ((7, 2, 0), (8, 6, 3), "CVE-2026-23479: use after free when a blocked client is evicted"),
-        ((7, 0, 0), (7, 2, 11), "CVE-2025-49844: code execution from Lua"),
-        ((7, 3, 0), (7, 4, 6), "CVE-2025-49844: code execution from Lua"),
-        ((8, 0, 0), (8, 0, 4), "CVE-2025-49844: code execution from Lua"),
-        ((8, 1, 0), (8, 2, 2), "CVE-2025-49844: code execution from Lua"),
-        ((7, 0, 0), (7, 2, 8), "CVE-2025-21605: memory exhausted by clients that have not said who they are"),
-        ((7, 3, 0), (7, 4, 3), "CVE-2025-21605: memory exhausted by clients that have not said who they are"),
+        ((7, 2, 0), (7, 2, 14), _BLOCKED),
+        ((7, 3, 0), (7, 4, 9), _BLOCKED),
+        ((8, 0, 0), (8, 2, 6), _BLOCKED),
+        ((8, 3, 0), (8, 4, 3), _BLOCKED),
+        ((8, 5, 0), (8, 6, 3), _BLOCKED),
+        ((7, 0, 0), (7, 2, 11), _LUA),
+        ((7, 3, 0), (7, 4, 6), _LUA),
+        ((8, 0, 0), (8, 0, 4), _LUA),
+        ((8, 1, 0), (8, 2, 2), _LUA),
+        ((7, 0, 0), (7, 2, 8), _STRANGERS),
+        ((7, 3, 0), (7, 4, 3), _STRANGERS),
     ),
     "valkey": (
-        ((7, 2, 0), (7, 2, 11), "CVE-2025-49844: code execution from Lua"),
-        ((8, 0, 0), (8, 0, 6), "CVE-2025-49844: code execution from Lua"),
-        ((8, 1, 0), (8, 1, 4), "CVE-2025-49844: code execution from Lua"),
+        ((7, 2, 0), (7, 2, 13), _BLOCKED),
+        ((8, 0, 0), (8, 0, 8), _BLOCKED),
+        ((8, 1, 0), (8, 1, 7), _BLOCKED),
+        ((9, 0, 0), (9, 0, 4), _BLOCKED),
+        ((7, 2, 0), (7, 2, 11), _LUA),
+        ((8, 0, 0), (8, 0, 6), _LUA),
+        ((8, 1, 0), (8, 1, 4), _LUA),
+        ((7, 2, 0), (7, 2, 9), _STRANGERS),
+        ((8, 0, 0), (8, 0, 3), _STRANGERS),
+        ((8, 1, 0), (8, 1, 1), _STRANGERS),
     ),
 }
 

@@ -407,13 +407,48 @@ def test_an_unknown_policy_is_no_good_policy() -> None:
         ({"redis_version": "8.4.0"}, "CVE-2026-23479"),
         ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "8.1.3"}, "CVE-2025-49844"),
         ({"redis_version": "8.6.3"}, ""),
-        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.0.0"}, ""),
+        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.0.4"}, ""),
     ],
 )
 def test_known_holes(info: dict[str, Any], hole: str) -> None:
     found = holes([info])
     assert [finding.status for finding in found] == (["warning"] if hole else [])
     assert hole in "".join(finding.detail for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("product", "last", "mended", "hole"),
+    [
+        ("redis", "7.2.13", "7.2.14", "CVE-2026-23479"),
+        ("redis", "7.4.8", "7.4.9", "CVE-2026-23479"),
+        ("redis", "8.2.5", "8.2.6", "CVE-2026-23479"),
+        ("redis", "8.4.2", "8.4.3", "CVE-2026-23479"),
+        ("redis", "8.6.2", "8.6.3", "CVE-2026-23479"),
+        ("redis", "7.2.10", "7.2.11", "CVE-2025-49844"),
+        ("redis", "7.4.5", "7.4.6", "CVE-2025-49844"),
+        ("redis", "8.0.3", "8.0.4", "CVE-2025-49844"),
+        ("redis", "8.2.1", "8.2.2", "CVE-2025-49844"),
+        ("redis", "7.2.7", "7.2.8", "CVE-2025-21605"),
+        ("redis", "7.4.2", "7.4.3", "CVE-2025-21605"),
+        ("valkey", "7.2.12", "7.2.13", "CVE-2026-23479"),
+        ("valkey", "8.0.7", "8.0.8", "CVE-2026-23479"),
+        ("valkey", "8.1.6", "8.1.7", "CVE-2026-23479"),
+        ("valkey", "9.0.3", "9.0.4", "CVE-2026-23479"),
+        ("valkey", "7.2.10", "7.2.11", "CVE-2025-49844"),
+        ("valkey", "8.0.5", "8.0.6", "CVE-2025-49844"),
+        ("valkey", "8.1.3", "8.1.4", "CVE-2025-49844"),
+        ("valkey", "7.2.8", "7.2.9", "CVE-2025-21605"),
+        ("valkey", "8.0.2", "8.0.3", "CVE-2025-21605"),
+        ("valkey", "8.1.0", "8.1.1", "CVE-2025-21605"),
+    ],
+)
+def test_a_hole_is_known_until_the_release_that_mends_it(product: str, last: str, mended: str, hole: str) -> None:
+    def details(number: str) -> str:
+        own = {"server_name": "valkey", "valkey_version": number} if product == "valkey" else {"redis_version": number}
+        return "".join(finding.detail for finding in holes([{"redis_version": "7.2.4", **own}]))
+
+    assert hole in details(last)
+    assert hole not in details(mended)
 
 
 async def test_rights_that_are_missing_are_named(tmp_path: Path, healthy: RedisServer) -> None:
