@@ -48,7 +48,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "workforce": set(),
         "statistics": set(),
         "access": set(),
-        "delivery": {"wires", "carriers.carrier", "carriers.uvicorn_protocol"},
+        "delivery": {"wires", "carriers.carrier", "carriers.uvicorn_protocol", "access.byte_limiter"},
         "wires": set(),
         "carriers": set(),
     },

@@ -136,11 +136,16 @@ class Streams:
                 raise StreamExpired("The stream of this Idempotency-Key has expired.")
 
     @needs("read")
-    async def open(self, caller: Caller, stream_id: str, cursor_text: str | None, wire: Wire) -> Reader | None:
-        """A reader at the cursor; None when the stream is over and the cursor at its end."""
+    async def open(
+        self, caller: Caller, stream_id: str, cursor_text: str | None, wire: Wire, *, told: int | None = None
+    ) -> Reader | None:
+        """A reader at the cursor; None when the stream is over and the cursor at its end.
+
+        Whoever was `told` the frames of a wire up to a number may lack some that come after the last event.
+        """
         self._refuse_if_draining()
         cursor = None if cursor_text in (None, NOW) else EventId.parse(cursor_text or "")
-        if cursor is not None and (feed := self._followed(caller, stream_id, cursor)) is not None:
+        if cursor is not None and told is None and (feed := self._followed(caller, stream_id, cursor)) is not None:
             self._count_outcome("up_to_date" if feed.after(cursor.position.offset) is None else "resumed")
             return Reader(self._delivery.context, stream_id, cursor, wire=wire, feed=feed)
         after = cursor or EventId(START, None)
@@ -151,11 +156,11 @@ class Streams:
         judged = Judged.of(after, snapshot)
         if cursor is not None:
             self._count_outcome(RESUME_OUTCOMES[type(judged.verdict)])
-        if at_end(judged.meta, judged.verdict) and cursor_text is not None:
+        if at_end(judged.meta, judged.verdict) and cursor_text is not None and told is None:
             return None
         if judged.meta.is_over:
             await self._touch(stream_id)
-        return Reader.judged(self._delivery.context, judged, wire=wire, is_fresh=cursor is None)
+        return Reader.judged(self._delivery.context, judged, wire=wire, is_fresh=cursor is None, told=told)
 
     async def _create(self, new: NewStream) -> CreateReply:
         """Create a stream if there is memory for it."""

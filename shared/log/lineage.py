@@ -57,6 +57,11 @@ class Lineage:
         return self._fences[-1].attempt if self._fences else 0
 
     @property
+    def beginning(self) -> int:
+        """The attempt that wrote the log from its start; 0 while nobody has claimed the stream."""
+        return max((fence.attempt for fence in self._fences if not fence.keep), default=0)
+
+    @property
     def position(self) -> Position:
         """The tail as a position; `0-0` while nobody has claimed the stream."""
         return Position(self.attempt, self.tail)
@@ -80,6 +85,10 @@ class Lineage:
             # Who has a nonce was there when the log reached this far; who has none has only typed a number.
             return Reset("log_lost" if nonce else "beyond_tail")
         return Resume(offset)
+
+    def has_begun_anew_since(self, attempt: int) -> bool:
+        """Return whether a later attempt than this one kept nothing of what it found."""
+        return self.beginning > attempt
 
     def event_id(self, offset: int) -> EventId:
         """The id of the place after `offset` units, in the name of the attempt that wrote the unit before it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from tests.support.sse_client import History, NdjsonParser, SseParser
+from tests.wires.openai_responses.hearing import ResponsesHearing
 
 __all__ = ("HEARINGS", "Hearing", "Spoken")
 
@@ -365,6 +366,7 @@ class AiSdkHearing:
 HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "sse": lambda: NativeHearing(SseParser()),
     "ndjson": lambda: NativeHearing(NdjsonParser()),
+    "responses": ResponsesHearing,
     "prototype": PrototypeHearing,
     "anthropic": AnthropicHearing,
     "openai": OpenAiHearing,

@@ -73,12 +73,14 @@ async def follow(
     *,
     headers: dict[str, str] | None = None,
     cancel_on_leave: bool = False,
+    told: int | None = None,
 ) -> Response:
     """Return the events from the cursor on, as they come; 204 if there will never be any.
 
-    With `cancel_on_leave` the stream ends with the connection, unless it is the edge that ends that.
+    With `cancel_on_leave` the stream ends with the connection, unless it is the edge that ends that. On a wire with
+    numbers the reader was `told` the frames up to one of them.
     """
-    reader = await streams_of(request).open(caller, stream_id, asked.cursor, asked.wire)
+    reader = await streams_of(request).open(caller, stream_id, asked.cursor, asked.wire, told=told)
     if reader is None:
         return Response(status_code=204)
     return EventStream(

@@ -6,7 +6,8 @@ from services.edge.api.ai_sdk.routes import AI_SDK_API
 from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.anthropic.routes import ANTHROPIC_MESSAGES
 from services.edge.api.openai_chat.routes import OPENAI_CHAT
+from services.edge.api.openai_responses.routes import OPENAI_RESPONSES
 
 __all__ = ("FOREIGN_APIS",)
 
-FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = (OPENAI_CHAT, ANTHROPIC_MESSAGES, AI_SDK_API)
+FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, AI_SDK_API)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.edge.delivery.conclusions import Conclusions
 from services.edge.delivery.feed import Feed, Follower
 from services.edge.delivery.large_frames import LargeFrames
 from services.edge.delivery.readers import Readers
@@ -37,4 +38,5 @@ class ReaderContext:
     feeds: Feeds
     readers: Readers
     large_frames: LargeFrames
+    conclusions: Conclusions
     metrics: Metrics

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+from services.edge.delivery.conclusions import Conclusions
 from services.edge.delivery.context import ReaderContext
 from services.edge.delivery.hub import Hub
 from services.edge.delivery.large_frames import LargeFrames
@@ -29,6 +30,7 @@ class Delivery:
             feeds=self.hub,
             readers=self.readers,
             large_frames=LargeFrames(buffer_bytes=settings.edge_buffer_bytes),
+            conclusions=Conclusions(store, settings),
             metrics=metrics,
         )
 

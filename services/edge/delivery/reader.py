@@ -19,6 +19,7 @@ from services.edge.delivery.large_frames import FrameName
 from services.edge.delivery.live import Channel
 from services.edge.delivery.parcel import PAGE_BYTES, WRITE_BYTES, Parcel, send_in_pieces
 from services.edge.wires import notices
+from services.edge.wires.numbered import NumberedWire
 from services.edge.wires.wire import Unsayable, Wire, WireState
 from shared.backoff import growing_s, jittered_s
 from shared.errors import StoreError
@@ -55,6 +56,7 @@ class Reader:
         "_opening_meta",
         "_page_events",
         "_stream_id",
+        "_told",
         "_waiter",
         "cursor",
         "expires_at",
@@ -84,15 +86,29 @@ class Reader:
         self._is_told_why = False
         self._lacks_state = wire.has_state
         self._page_events = FIRST_PAGE_EVENTS
+        # The number of the last frame that was told before: of the first bytes those are left out that end with it.
+        self._told: int | None = None
         self._failures = 0
         self._waiter: asyncio.Future[None] | None = None
         self._heartbeat_due = False
 
     @classmethod
-    def judged(cls, context: ReaderContext, judged: reading.Judged, *, wire: Wire, is_fresh: bool = False) -> "Reader":
-        """A reader at a cursor that Redis was asked about. A fresh one came without, and is told what it reads."""
+    def judged(
+        cls,
+        context: ReaderContext,
+        judged: reading.Judged,
+        *,
+        wire: Wire,
+        is_fresh: bool = False,
+        told: int | None = None,
+    ) -> "Reader":
+        """A reader at a cursor that Redis was asked about. A fresh one came without, and is told what it reads.
+
+        On a wire with numbers it was `told` the frames up to one of them, which may be beyond its cursor.
+        """
         reader = cls(context, judged.meta.id, judged.cursor, wire=wire)
         reader._judged = judged
+        reader._told = told
         reader._opening_meta = judged.meta if is_fresh else None
         if reader._lacks_state and judged.cursor.position == START:
             reader.wire_state, reader._lacks_state = wire.begin(judged.meta), False
@@ -105,7 +121,8 @@ class Reader:
     @property
     def channel(self) -> Channel | None:
         wrap = self._carrier.wrap if self._carrier is not None else None
-        return None if wrap is None else Channel(self.wire, wrap)
+        # Whoever may have to leave something out of the next bytes cannot share them.
+        return None if wrap is None or self._told is not None else Channel(self.wire, wrap)
 
     async def run(self, carrier: Carrier) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
@@ -189,6 +206,7 @@ class Reader:
         if self._opening_meta is not None:
             opening += self.wire.notice(notices.Start.of(self._opening_meta), self.wire_state)
             self._opening_meta = None
+            opening = self._untold(opening)
         await send_in_pieces(carrier, opening)
 
     async def _advance(self, carrier: Carrier) -> None:
@@ -297,17 +315,30 @@ class Reader:
 
     async def _deliver(self, parcel: Parcel, carrier: Carrier) -> None:
         self.cursor, self.wire_state = parcel.end, parcel.state_after
+        told_bytes = self._told_bytes(parcel.payload)
         if parcel.is_large:
-            await self._send_large(carrier, parcel)
+            await self._send_large(carrier, parcel, told_bytes)
         else:
-            await send_in_pieces(carrier, parcel.payload)
+            await send_in_pieces(carrier, parcel.payload[told_bytes:])
         self._context.readers.delivered(self.wire, parcel.events)
         self._is_over = parcel.is_last
 
-    async def _send_large(self, carrier: Carrier, parcel: Parcel) -> None:
+    def _untold(self, payload: bytes) -> bytes:
+        return payload[self._told_bytes(payload) :]
+
+    def _told_bytes(self, payload: bytes) -> int:
+        """Return the length of the beginning that the reader was told before it came."""
+        if self._told is None or not isinstance(self.wire, NumberedWire):
+            return 0
+        told_bytes = self.wire.told(payload, self._told)
+        if told_bytes < len(payload):
+            self._told = None
+        return told_bytes
+
+    async def _send_large(self, carrier: Carrier, parcel: Parcel, sent: int) -> None:
         """Between pieces the frame is the edge's, and if it drops it, made again."""
         frames, name = self._context.large_frames, self._name(parcel.start, parcel.end)
-        size, sent = len(parcel.payload), 0
+        size = len(parcel.payload)
         frames.keep(name, parcel.take())
         while sent < size:
             frame = frames.find(name)
@@ -354,6 +385,8 @@ class Reader:
         await self._tell(carrier, gap)
 
     async def _start_over(self, carrier: Carrier, reason: ResetReason) -> None:
+        if isinstance(self.wire, NumberedWire) and await self._restart(carrier, self.wire, reason):
+            return
         message = await reading.message_so_far(self._context.store, self._stream_id)
         if message is None:
             await self._tell(carrier, notices.Gone())
@@ -364,6 +397,20 @@ class Reader:
         payload = self._said(notices.Reset(reason, content.parts(), self.cursor))
         del message, content  # a reader that takes its time must not hold it twice
         await send_in_pieces(carrier, payload)
+
+    async def _restart(self, carrier: Carrier, wire: NumberedWire, reason: ResetReason) -> bool:
+        """Go on with the start of the log, if it has begun anew and the wire can tell so."""
+        meta = await self._context.store.meta(self._stream_id)
+        if meta is None or not meta.lineage.has_begun_anew_since(self.cursor.position.attempt):
+            return False
+        told = wire.restart(meta, self.wire_state)
+        if told is None:
+            return False
+        self._context.metrics.resets.labels(reason=reason).inc()
+        self.cursor, self.wire_state, self._lacks_state = EventId(START, None), self.wire.begin(meta), False
+        self._told = None
+        await send_in_pieces(carrier, told)
+        return True
 
     async def _tell(self, carrier: Carrier, notice: notices.Notice) -> None:
         await send_in_pieces(carrier, self._said(notice))
@@ -378,9 +425,22 @@ class Reader:
             raise Disconnected from unsayable
 
     async def _end(self, carrier: Carrier) -> None:
-        if not self._is_told_why:
+        if isinstance(self.wire, NumberedWire):
+            while not self._is_told_why:
+                await self._patiently(self._conclude, carrier)
+        elif not self._is_told_why:
             await send_in_pieces(carrier, self.wire.closing(self.wire_state))
         await carrier.end()
+
+    async def _conclude(self, carrier: Carrier) -> None:
+        """Tell the whole message once more."""
+        if not self._is_connected or not isinstance(self.wire, NumberedWire):
+            raise Disconnected
+        conclusions, size_bytes = self._context.conclusions, self.cursor.position.offset
+        await conclusions.send(
+            carrier, self._stream_id, self.wire, self.wire_state, size_bytes=size_bytes, untold=self._untold
+        )
+        self._is_told_why = True
 
     async def _say_goodbye(self, carrier: Carrier) -> None:
         await self._tell(carrier, notices.Reconnect(self._context.readers.retry_ms()))

@@ -8,6 +8,7 @@ from services.edge.wires.anthropic import ANTHROPIC
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.notices import Gap
 from services.edge.wires.openai_chat import OPENAI, OPENAI_WITH_USAGE
+from services.edge.wires.openai_responses.wire import RESPONSES
 from services.edge.wires.sse import SSE
 from services.edge.wires.wire import Wire
 from shared.errors import InvalidRequest
@@ -51,6 +52,7 @@ WIRES: Final = Wires(
     AI_SDK_AGAIN,
     AI_SDK_6,
     ANTHROPIC,
+    RESPONSES,
     OPENAI,
     OPENAI_WITH_USAGE,
     NDJSON,

@@ -7,7 +7,7 @@ them can only be told by a cut.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +32,7 @@ __all__ = ("Render", "WholeAnswer", "WholeAnswers")
 
 # The message and its state to a response; an error that it raises is answered in the shape of its API.
 Render = Callable[[Assembled], Response]
+Made = TypeVar("Made")
 
 # A client that gives up after a minute without a byte is kept; an error in this time has its status.
 _SILENT_S: Final = 20.0
@@ -171,6 +172,10 @@ class WholeAnswers:
 
     async def rendered(self, stream_id: str, render: Render) -> Response:
         """Return what `render` makes of the message. Raises `StreamExpired`, `MemoryPressure` or `StoreError`."""
+        return await self.made_of(stream_id, render)
+
+    async def made_of(self, stream_id: str, make: Callable[[Assembled], Made]) -> Made:
+        """Return what `make` makes of the message. Raises as `rendered` does."""
         meta = await self._store.meta(stream_id)
         if meta is None:
             raise StreamExpired
@@ -178,7 +183,7 @@ class WholeAnswers:
             whole = await assemble(self._store, stream_id)
             if whole is None:
                 raise StreamExpired
-            return render(whole)
+            return make(whole)
 
 
 def _size(meta: Meta) -> int:

@@ -1,0 +1,3 @@
+"""The events of OpenAI's Responses API."""
+
+__all__ = ()
