@@ -181,6 +181,23 @@ async def test_an_attempt_that_begins_anew_breaks_the_item_off_and_tells_another
     assert "response.output_item.done:incomplete" in names
 
 
+async def test_a_call_that_was_begun_cannot_be_taken_back(client: Any, log: RedisStore) -> None:
+    """Whoever was told of it may have made it: the response goes on, and this reader is told to fetch it."""
+    stream_id = await begin(log, tenant="public")
+    await append(log, stream_id, [events.tool_call(0, '{"a"', call_id="call_a", name="f")])
+    with pytest.raises(APIError) as told:
+        await restart_after_a_word(client, log, stream_id)
+    assert told.value.code == "attempt_restarted"
+    assert said_in(await client.responses.retrieve(f"resp_{stream_id}")) == [("text", "Right")]
+
+
+async def restart_after_a_word(client: Any, log: RedisStore, stream_id: str) -> None:
+    async for event in await client.responses.retrieve(f"resp_{stream_id}", stream=True):
+        if event.type == "response.function_call_arguments.delta":
+            await claim(log, stream_id, 2, holder=nonce(1))
+            await append(log, stream_id, [*texts("Right"), events.done("stop")], number=2)
+
+
 async def test_cancel_is_for_all_and_can_be_repeated(client: Any, broker: Stack) -> None:
     script = Script("responses-cancelled", chunks=1_000, rate=50)
     stream: Any = await client.responses.create(**question(script), stream=True)

@@ -132,8 +132,8 @@ def begins_item(state: State, event: Event) -> bool:
 
 
 def continued(state: State, entry: LogEntry) -> State:
-    """The state with the names of a log that begins with this entry, if it is the first."""
-    return state if state.began else state._replace(began=entry.position.attempt)
+    """The state with the names of the log that begins with this entry, if it is the first."""
+    return state if entry.start else state._replace(began=writer_of(state, entry))
 
 
 def _after(state: State, entry: LogEntry) -> State:
