@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shared": BASE | {"redis", "hiredis"},
     "shared.queue": BASE | {"shared", "arq", "redis"},
     "services": set(),
-    "services.edge": BASE | {"shared", "services.web", "fastapi", "httptools", "starlette", "uvicorn", "uvloop"},
+    "services.edge": BASE
+    | {"shared", "services.web", "fastapi", "httptools", "starlette", "uvicorn", "websockets", "uvloop"},
     "services.worker": BASE | {"shared", "arq", "aiohttp", "uvloop"},
     "services.web": set(),
     "services.client": {"aiohttp", "orjson", "tailrace"},
@@ -38,7 +39,13 @@ MOST_MODULES = 15
 ROOMS: dict[str, dict[str, set[str]]] = {
     "services.edge": {
         "main": {"app", "server", "access.bind"},
-        "server": {"access.cross_origin", "api.fast_path", "carriers.room", "carriers.uvicorn_protocol"},
+        "server": {
+            "access.cross_origin",
+            "api.fast_path",
+            "carriers.room",
+            "carriers.uvicorn_protocol",
+            "carriers.websocket_protocol",
+        },
         "app": {"api", "delivery", "pages", "streams", "threads", "wires.registry"},
         "api": {"streams", "threads", "access", "delivery", "wires", "carriers"},
         "pages": {"access"},

@@ -14,6 +14,7 @@ from services.edge.access.cross_origin import readable_elsewhere
 from services.edge.api.fast_path import EventsFastPath
 from services.edge.carriers.room import Room
 from services.edge.carriers.uvicorn_protocol import StreamProtocol
+from services.edge.carriers.websocket_protocol import WebSocketProtocol
 from shared.descriptors import most_descriptors
 from shared.settings.settings import Settings
 from shared.signals import heeded
@@ -74,7 +75,9 @@ class EdgeServer(uvicorn.Server):
                 http=partial(StreamProtocol, room=room),  # type: ignore[arg-type]  # it only calls it
                 proxy_headers=False,  # whoever the peer is, nothing here depends on it
                 loop="uvloop",
-                ws="none",
+                ws=WebSocketProtocol,
+                ws_per_message_deflate=False,  # so that all readers share their messages
+                ws_max_size=settings.max_body_bytes,
                 lifespan="on",
                 access_log=False,
                 server_header=False,

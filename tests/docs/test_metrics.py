@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.edge.delivery.delivery import Delivery
 from services.edge.wires.registry import WIRES
 from services.edge.wires.silent import SILENT
+from services.edge.wires.websocket import WEBSOCKET
 from shared.log.keys import Keyspace
 from shared.settings.settings import Settings
 from shared.store.memory.store import MemoryStore
@@ -72,7 +73,7 @@ async def test_the_values_of_labels_are_those_of_the_page(redis_url: str, keys: 
         await make_traffic(stack.edges[0].port)
         scraped = await asyncio.wait_for(scrape(stack, worker_port), 10)
     found, expected = served(scraped), documented()
-    names = {wire.name for wire in (*WIRES, SILENT)}
+    names = {wire.name for wire in (*WIRES, WEBSOCKET, SILENT)}
     assert expected["tailrace_edge_readers", "wire"] == expected["tailrace_events_delivered_total", "wire"] == names
     assert found.pop(OPEN) == {"scripted"}
     assert expected.pop(OPEN) == set()

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, get_args
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 __all__ = ("Caller", "CallerOf", "Right", "caller_of")
 
@@ -20,7 +21,7 @@ class Caller:
     rights: frozenset[Right] = _ALL
 
 
-async def caller_of(request: Request) -> Caller:
+async def caller_of(request: HTTPConnection) -> Caller:
     """Until authentication exists everybody is the tenant `public`, with every right."""
     return Caller("public")
 

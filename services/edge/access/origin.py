@@ -66,7 +66,8 @@ class OriginRule:
             return InvalidRequest("The Host is not valid.")
         if host is not None and not self._is_ours(host.name):
             return HostNotAllowed()
-        if scope["method"] in _SAFE or self._may_change(host, origins, site):
+        # A WebSocket has no method, and no page of another site may read what comes over it.
+        if scope.get("method") in _SAFE or self._may_change(host, origins, site):
             return None
         return OriginNotAllowed()
 

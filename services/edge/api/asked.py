@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from services.edge.wires.registry import Wires
 from services.edge.wires.wire import Wire
 from shared.log.position import MAX_EVENT_ID_CHARS
 
-__all__ = ("EVENTS_PARAMETERS", "EventsAsked", "asks_for_the_status", "events_content", "wanted_wire")
+__all__ = ("EVENTS_PARAMETERS", "EventsAsked", "asks_for_the_status", "events_content", "query_cursor", "wanted_wire")
 
 # In the order in which they count; the header `Last-Event-ID` wins over all of them.
 _QUERY_CURSORS: Final = ("last_event_id", "lastEventID", "lastEventId", "after")
@@ -52,7 +52,7 @@ class EventsAsked(NamedTuple):
     @classmethod
     def by(cls, request: Request, wires: Wires) -> "EventsAsked":
         """Raises `InvalidRequest` for a wire that there is not."""
-        cursor = _header(request, b"last-event-id") or _query_cursor(request)
+        cursor = _header(request, b"last-event-id") or query_cursor(request)
         if cursor is not None:
             cursor = cursor[: MAX_EVENT_ID_CHARS + 1]  # refused all the same, without carrying more of it along
         wanted = wanted_wire(request, wires)
@@ -79,7 +79,8 @@ def _header(request: Request, wanted: bytes) -> str | None:
     return None
 
 
-def _query_cursor(request: Request) -> str | None:
+def query_cursor(request: HTTPConnection) -> str | None:
+    """The cursor in the query, for clients that have no header for it."""
     if not request.scope["query_string"]:
         return None
     query = request.query_params

@@ -20,6 +20,7 @@ from services.edge.access.caller import caller_of
 from services.edge.access.origin import OriginRule
 from services.edge.api.answers.problems import answer, unexpected
 from services.edge.api.routes import open_events
+from services.edge.api.socket import SocketSession
 from shared.errors import TailraceError
 
 __all__ = ("EventsFastPath",)
@@ -27,6 +28,7 @@ __all__ = ("EventsFastPath",)
 logger = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/v1/streams/([^/]+)/events")
+_SOCKET_PATH: Final = re.compile(r"/v1/(?:streams/([^/]+)/)?ws")
 
 
 class EventsFastPath:
@@ -39,6 +41,9 @@ class EventsFastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             scope["app"] = self._app
+        if scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+            return
         refusal = self._rule.refusal(scope) if scope["type"] == "http" else None
         if refusal is not None:
             refused = await answer(Request(scope), refusal)
@@ -51,6 +56,15 @@ class EventsFastPath:
         # Made elsewhere, so that nothing of the request is held while the response lasts.
         response = await _response(Request(scope), found[1])
         await response(scope, receive, send)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket; before it is accepted a refusal can only be a status."""
+        found = _SOCKET_PATH.fullmatch(scope["path"])
+        if found is None or self._rule.refusal(scope) is not None:
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        await SocketSession(scope, receive, send, stream_id=found[1]).run()
 
 
 async def _response(request: Request, stream_id: str) -> Response:

@@ -173,7 +173,7 @@ class StreamProtocol(HttpToolsProtocol):
         """
         if self._head_timer is None:
             self._head_bytes = 0
-        if not self.cycle.response_started:
+        if self.cycle is None or not self.cycle.response_started:  # type: ignore[redundant-expr]  # None before any
             super().on_body(body)
 
     def on_headers_complete(self) -> None:
@@ -181,6 +181,9 @@ class StreamProtocol(HttpToolsProtocol):
         if len(self.url) + _size_of(self.headers) > _HEAD_BYTES:
             self._end_parsing(self._refuse_head)
         self._forget_head()
+        is_busy = self._responding is not None and not self._responding.response_complete
+        if is_busy and self.parser.should_upgrade() and self._should_upgrade():
+            self._end_parsing(self._refuse_to_wait)  # it would take the connection from a response under way
         super().on_headers_complete()
         if self.pipeline and self._too_much_waits():
             self._end_parsing(self._refuse_to_wait)
@@ -188,7 +191,8 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._forget_head()
         super().on_message_complete()
-        self.cycle.more_body = False  # uvicorn leaves it of what was answered early
+        if self.cycle is not None:  # as it is before an upgrade
+            self.cycle.more_body = False  # uvicorn leaves it of what was answered early
 
     def on_response_complete(self) -> None:
         """Answered early, a body may still be coming: its rest is given as long as a head, whatever drips in."""

@@ -11,6 +11,7 @@ from services.edge.delivery.live import Channel
 from services.edge.wires.notices import Heartbeat
 from services.edge.wires.registry import Wires
 from services.edge.wires.silent import SILENT
+from services.edge.wires.websocket import WEBSOCKET
 from services.edge.wires.wire import Wire
 from shared.settings.settings import Settings
 from shared.telemetry.metrics import Metrics
@@ -56,7 +57,7 @@ class Readers:
         self._emptied.set()
         self._is_draining = False
         # At once, so that each of them is served from the start.
-        all_wires = (*wires, SILENT)
+        all_wires = (*wires, WEBSOCKET, SILENT)
         self._delivered = {wire: metrics.events_delivered.labels(wire=wire.name) for wire in all_wires}
         self._counts = {wire: metrics.edge_readers.labels(wire=wire.name) for wire in all_wires}
         self._heartbeats: dict[Channel, bytes] = {}
