@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         "the providers list.",
     )
 
+    chat_replay_s: Seconds = Field(
+        60,
+        description="How long after its end an answer is still told to a page that resumes its chat: one that was cut "
+        "off shortly before the end gets the rest in no other way.",
+    )
     default_model: str = Field(
         "",
         max_length=256,

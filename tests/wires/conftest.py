@@ -33,7 +33,13 @@ def broker(redis_url: str) -> Iterator[Stack]:
     keyspace = own_keyspace()
     programs = {"program": PROGRAM, "plain_program": (*PROGRAM, "plain")}
     with running_stack(
-        redis_url=redis_url, prefix=keyspace.prefix, edges=1, programs=programs, edge_heartbeat_s=1, send_timeout_s=5
+        redis_url=redis_url,
+        prefix=keyspace.prefix,
+        edges=1,
+        programs=programs,
+        edge_heartbeat_s=1,
+        send_timeout_s=5,
+        chat_replay_s=2,
     ) as stack:
         yield stack
     asyncio.run(remove_keys(redis_url, keyspace))

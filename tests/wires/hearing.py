@@ -373,5 +373,6 @@ HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "openai-usage": lambda: OpenAiHearing(has_usage=True),
     "ai-sdk": AiSdkHearing,
     "ai-sdk-again": lambda: AiSdkHearing(opens="reset-step"),
+    "ai-sdk-anew": AiSdkHearing,
     "ai-sdk-6": AiSdkHearing,
 }

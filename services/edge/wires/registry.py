@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, AI_SDK_AGAIN
+from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, AI_SDK_AGAIN, AI_SDK_ANEW
 from services.edge.wires.anthropic import ANTHROPIC
 from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.notices import Gap
@@ -50,6 +50,7 @@ class Wires:
 WIRES: Final = Wires(
     AI_SDK,
     AI_SDK_AGAIN,
+    AI_SDK_ANEW,
     AI_SDK_6,
     ANTHROPIC,
     RESPONSES,

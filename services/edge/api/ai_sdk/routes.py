@@ -3,6 +3,7 @@
 A chat is at one stream at a time. A run, by which a `WorkflowChatTransport` asks again, is a stream.
 """
 
+import time
 from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 
@@ -17,7 +18,7 @@ from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.asked import EventsAsked
 from services.edge.api.asking import create_from, follow, settings_of, streams_of, threads_of
 from services.edge.api.body import read_json
-from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, AI_SDK_AGAIN
+from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, AI_SDK_AGAIN, AI_SDK_ANEW
 from services.edge.wires.wire import Wire
 from shared.errors import InvalidRequest, StreamExpired, UnknownStream
 from shared.log.keys import is_stream_id
@@ -47,7 +48,7 @@ async def create_chat_of_version_6(request: Request, caller: CallerOf) -> Respon
 
 @router.get("/api/chat/{chat_id:path}/stream", response_class=Response)
 async def resume_chat(request: Request, caller: CallerOf, chat_id: str, ui: Version = "7") -> Response:
-    """The answer that a chat is at, from its beginning; 204 if there is none, or it is over."""
+    """The answer that a chat is at, from its beginning; 204 if there is none, or it has been over for a while."""
     return await _resume(request, caller, chat_id, _wire(ui))
 
 
@@ -98,12 +99,17 @@ async def _resumed(
     headers = {}
     if index < 0:  # the last chunks are among all of them; the transport is told that the first one is number 0
         headers["x-workflow-stream-tail-index"] = str(-index - 1)
-    if index >= _OPENING_CHUNKS:
-        if wire is AI_SDK_6:
-            message = "startIndex: ai 6 cannot take back what it has; read the answer again from 0."
-            raise InvalidRequest(message, param="startIndex")
-        wire = AI_SDK_AGAIN
-    return await _followed(request, caller, stream_id, wire, headers)
+    return await _followed(request, caller, stream_id, _wire_from(wire, index), headers)
+
+
+def _wire_from(wire: Wire, index: int) -> Wire:
+    """The wire for who has so many chunks."""
+    if wire is AI_SDK_6 and index >= _OPENING_CHUNKS:
+        message = "startIndex: ai 6 cannot take back what it has; read the answer again from 0."
+        raise InvalidRequest(message, param="startIndex")
+    if wire is AI_SDK_6 or index == 1:
+        return wire
+    return AI_SDK_AGAIN if index > 1 else AI_SDK_ANEW
 
 
 async def _while_it_lasts(request: Request, caller: Caller, stream_id: str, wire: Wire, *, is_run: bool) -> Response:
@@ -113,7 +119,7 @@ async def _while_it_lasts(request: Request, caller: Caller, stream_id: str, wire
         if is_run:
             raise
         return Response(status_code=204)
-    if meta.is_over:
+    if meta.is_over and time.time() * 1000 - meta.finished_ms > settings_of(request).chat_replay_s * 1000:
         return Response(status_code=204)
     return await _followed(request, caller, stream_id, wire)
 

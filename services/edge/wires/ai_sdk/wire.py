@@ -4,7 +4,7 @@ Their clients have no cursor: who comes back is told all from the start, in a me
 end for the end of the answer, so that there is none before `finish`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from shared.log.events import Event, LogEntry, json_line
 from shared.log.page import DeltaPage
 from shared.store.state import Meta
 
-__all__ = ("AI_SDK", "AI_SDK_6", "AI_SDK_AGAIN", "MESSAGE_ID")
+__all__ = ("AI_SDK", "AI_SDK_6", "AI_SDK_AGAIN", "AI_SDK_ANEW", "MESSAGE_ID")
 
 # In a stream's metadata: the message that it goes on with. Otherwise the message has the id of the stream.
 MESSAGE_ID: Final = "ai_sdk_message_id"
@@ -26,7 +26,7 @@ _RESET: Final = chunk("reset-step")
 
 
 class _AiSdk:
-    """UI message chunks. Only version 7 can take back a step; one that is told `again` begins with that."""
+    """UI message chunks, after an `opening`. Only version 7 can take back a step."""
 
     media_type = "text/event-stream; charset=utf-8"
     accepts: tuple[str, ...] = ()
@@ -35,11 +35,11 @@ class _AiSdk:
     headers: tuple[tuple[bytes, bytes], ...] = ((b"x-vercel-ai-ui-message-stream", b"v1"),)
     retires = False
 
-    def __init__(self, name: str, *, can_reset: bool = True, is_again: bool = False) -> None:
+    def __init__(self, name: str, *, can_reset: bool = True, opening: Callable[[str, bool], bytes]) -> None:
         self.name = name
         self.final = frozenset[type[Notice]]({Gap, Gone} if can_reset else {Gap, Gone, Reset})
         self._can_reset = can_reset
-        self._is_again = is_again
+        self._opening = opening
 
     def begin(self, meta: Meta) -> Telling:
         return Telling(meta.metadata.get(MESSAGE_ID, meta.id))
@@ -66,7 +66,8 @@ class _AiSdk:
     def notice(self, notice: Notice, state: Telling | None) -> bytes:
         match notice:
             case Start():
-                return _RESET if self._is_again else _start(notice.stream if state is None else state.message_id)
+                message_id = notice.stream if state is None else state.message_id
+                return self._opening(message_id, message_id != notice.stream)
             case Heartbeat():
                 return b": hb\n"
             case Reset() if self._can_reset:
@@ -90,8 +91,18 @@ def _continues(state: Telling, page: DeltaPage) -> bool:
     return page.kinds.count(state.kind.encode()) == len(page.kinds)
 
 
-def _start(message_id: str) -> bytes:
+def _start(message_id: str, goes_on: bool) -> bytes:
     return chunk("start", messageId=message_id) + chunk("start-step")
+
+
+def _again(message_id: str, goes_on: bool) -> bytes:
+    """For who has some of the step."""
+    return _RESET
+
+
+def _anew(message_id: str, goes_on: bool) -> bytes:
+    """For who may have some of the message, and begins it again. If the message goes on, its last step is another's."""
+    return chunk("start", messageId=message_id) + (b"" if goes_on else _RESET) + chunk("start-step")
 
 
 def _retold(reset: Reset) -> bytes:
@@ -122,6 +133,7 @@ def _events_of(part: dict[str, Any]) -> Iterator[Event]:
                 yield events.reasoning_end(data)
 
 
-AI_SDK: Final[Wire] = _AiSdk("ai-sdk")
-AI_SDK_AGAIN: Final[Wire] = _AiSdk("ai-sdk-again", is_again=True)
-AI_SDK_6: Final[Wire] = _AiSdk("ai-sdk-6", can_reset=False)
+AI_SDK: Final[Wire] = _AiSdk("ai-sdk", opening=_start)
+AI_SDK_AGAIN: Final[Wire] = _AiSdk("ai-sdk-again", opening=_again)
+AI_SDK_ANEW: Final[Wire] = _AiSdk("ai-sdk-anew", opening=_anew)
+AI_SDK_6: Final[Wire] = _AiSdk("ai-sdk-6", opening=_start, can_reset=False)

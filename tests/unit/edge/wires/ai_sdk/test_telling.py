@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.edge.wires.ai_sdk.telling import Telling
-from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, MESSAGE_ID
+from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, AI_SDK_ANEW, MESSAGE_ID
 from services.edge.wires.notices import Gap, Gone, Reset, Start
 from services.edge.wires.wire import Unsayable, Wire
 from shared.log import events
@@ -203,6 +203,15 @@ def test_a_message_has_the_id_of_its_stream_or_of_the_message_that_it_goes_on_wi
     assert b'"messageId":"3f00"' in AI_SDK.notice(start, None)
     assert b'"messageId":"m"' in AI_SDK.notice(start, Telling("m"))
     assert MESSAGE_ID == "ai_sdk_message_id"
+
+
+def test_who_begins_a_message_anew_lets_go_of_what_it_has_of_it_and_of_no_other_step() -> None:
+    """A message that goes on after its tools has their answers in the step before."""
+    start = Start("3f00", "small", "running", 0, None)
+    opening = b'data: {"type":"start","messageId":"%b"}\n\n'
+    step = b'data: {"type":"start-step"}\n\n'
+    assert AI_SDK_ANEW.notice(start, None) == opening % b"3f00" + b'data: {"type":"reset-step"}\n\n' + step
+    assert AI_SDK_ANEW.notice(start, Telling("m")) == opening % b"m" + step
 
 
 def test_version_6_cannot_say_that_an_answer_begins_anew() -> None:
