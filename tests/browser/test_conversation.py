@@ -1,13 +1,16 @@
 """What the page keeps and shows of conversations: over tabs, in any script, and before anything was asked."""
 
+import json
+from typing import Any
+
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, Request
 
 from shared.log import events
 from shared.store.redis.store import RedisStore
 from tests.browser.tab import Tab
 from tests.support.script import Script, expected_text
-from tests.support.stack import Stack
+from tests.support.stack import MODEL, Stack
 from tests.support.streams import append, begin, texts
 
 __all__ = ()
@@ -153,3 +156,38 @@ async def test_nobody_who_could_answer_is_said(context: BrowserContext, url: str
     await tab.is_in("ended")
     assert await tab.text() == expected_text(script)
     assert tab.complaints == []
+
+
+async def test_a_question_is_in_the_request_and_in_this_browser_and_nowhere_else(
+    context: BrowserContext, url: str, log: RedisStore
+) -> None:
+    """Its stream's metadata would show it to every caller of the tenant, and outlive the request."""
+    tab = await Tab.open(context, url)
+    sent: list[Any] = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and request.url.endswith("/v1/streams"):
+            sent.append(request.post_data_json)
+
+    tab.page.on("request", note)
+    script = Script("private", chunks=10)
+    stream = await tab.ask(script)
+    await tab.is_in("ended")
+    (body,) = sent
+    assert script.prompt() in [message["content"] for message in body.pop("messages")]
+    assert script.prompt() not in json.dumps(body, ensure_ascii=False)
+    meta = await log.meta(stream)
+    assert meta is not None
+    assert script.prompt() not in json.dumps(meta.metadata, ensure_ascii=False)
+    kept = await tab.page.evaluate("Object.values(localStorage).map(value => JSON.parse(value).prompt)")
+    assert script.prompt() in kept
+
+
+async def test_the_names_that_providers_list_are_offered_and_patterns_are_not(
+    context: BrowserContext, url: str
+) -> None:
+    tab = await Tab.open(context, url)
+    await tab.page.locator("[data-testid=model] option").first.wait_for(state="attached")
+    offered = await tab.page.locator("[data-testid=model] option").all_text_contents()
+    assert MODEL in offered
+    assert [name for name in offered if "*" in name] == []
