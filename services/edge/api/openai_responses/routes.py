@@ -21,6 +21,7 @@ from services.edge.wires.openai_responses.items import Naming, items_of
 from services.edge.wires.openai_responses.response import RESPONSE_PREFIX, response_id
 from services.edge.wires.openai_responses.wire import RESPONSES
 from shared.errors import InvalidRequest, StreamExpired, UnknownStream
+from shared.store.calls import Interruption
 from shared.store.message import Assembled
 
 __all__ = ("OPENAI_RESPONSES",)
@@ -37,7 +38,9 @@ async def create_response(request: Request, caller: CallerOf) -> Response:
     body, raw = await read_json(request, max_bytes=settings_of(request).max_body_bytes)
     is_streaming, is_background = wants(body, "stream"), wants(body, "background")
     asked = responses_request(body, await _references(request, caller, body))
-    created = await create_from(request, caller, asked, raw)
+    # The frameworks on the SDKs keep what they were told, also of an item that was broken off.
+    policy: Interruption | None = "continue_or_fail" if is_streaming and not is_background else None
+    created = await create_from(request, caller, asked, raw, interruption=policy)
     headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
     ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1" and not is_background
     if is_streaming:
