@@ -53,7 +53,7 @@ class Broker:
 
         A command that fails fails the test.
         """
-        script = "".join(f"{self._here(block)}\necho '{_MARK}'\n" for block in commands)
+        script = "".join(f"{self.here(block)}\necho '{_MARK}'\n" for block in commands)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             capture_output=True,
@@ -66,7 +66,8 @@ class Broker:
         assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return done.stdout.split(f"{_MARK}\n")[:-1]
 
-    def _here(self, block: str) -> str:
+    def here(self, block: str) -> str:
+        """The same for the ports that the edges have, and our own command."""
         for port, edge in zip((8000, 8001), self.edges, strict=True):
             block = block.replace(f"127.0.0.1:{port}", f"127.0.0.1:{edge.port}")
         return block.replace(".venv/bin/tailrace", f"{sys.executable} -m services.cli")

@@ -17,17 +17,18 @@ from playwright.async_api import Browser, Page, Route, async_playwright
 
 from tests.wires.clients.running import CLIENTS, node24
 
-__all__ = ()
+__all__ = ("FLAGS", "blank", "bundled")
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
 WITHIN_S: Final = 40
 FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
 
-def bundled(program: Path) -> str:
-    """A program with all its packages, as one script that defines `program`."""
-    command = [str(node24()), "node_modules/esbuild-wasm/bin/esbuild", str(program), "--bundle", "--format=iife"]
-    command += ["--global-name=program", "--jsx=automatic", '--define:process.env.NODE_ENV="production"']
+def bundled(program: Path, *, form: str = "iife") -> str:
+    """A program with all its packages, as one script that defines `program`, or as a module."""
+    command = [str(node24()), "node_modules/esbuild-wasm/bin/esbuild", str(program), "--bundle", f"--format={form}"]
+    command += ["--global-name=program"] if form == "iife" else []
+    command += ["--jsx=automatic", '--define:process.env.NODE_ENV="production"']
     environment = os.environ | {"NODE_PATH": str(CLIENTS / "node24" / "node_modules")}
     place = CLIENTS / "node24"
     return subprocess.run(command, cwd=place, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout

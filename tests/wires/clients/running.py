@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ("CLIENTS", "ClientMissing", "Program", "node24")
+__all__ = ("CLIENTS", "ClientMissing", "Program", "environment_of_clients", "node24")
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
@@ -62,7 +62,7 @@ class Program:
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, limit=_LINE_BYTES,
-                cwd=self._folder, env=_environment(),
+                cwd=self._folder, env=environment_of_clients() | {"PYTHONPATH": str(ROOT)},
             )  # fmt: skip
         self._hearing = asyncio.create_task(self._hear())
 
@@ -126,6 +126,9 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _environment() -> dict[str, str]:
+def environment_of_clients() -> dict[str, str]:
+    """Our environment without proxies, in which clients ask nobody but us and are not compiled again each time."""
+    unwanted = {"PYTHONDONTWRITEBYTECODE"}
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return plain | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+    plain = {name: value for name, value in plain.items() if name not in unwanted}
+    return plain | {"PYTHONWARNINGS": "ignore", "NO_COLOR": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
