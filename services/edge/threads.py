@@ -18,13 +18,15 @@ class Threads:
         self._expires_ms = settings.retention.live_ms + settings.retention.retain_ms
 
     @needs("create")
-    async def lead(self, caller: Caller, api: str, thread_id: str, stream_id: str) -> None:
-        """From now on the thread is at this stream. Raises `StoreError`."""
+    async def lead(
+        self, caller: Caller, api: str, thread_id: str, stream_id: str, *, expires_ms: int | None = None
+    ) -> None:
+        """From now on the thread is at this stream, as long as that may be kept. Raises `StoreError`."""
         name = thread_name(caller.tenant, api, thread_id, buckets=self._buckets)
-        await self._store.set_current(name, stream_id, expires_ms=self._expires_ms)
+        await self._store.set_current(name, stream_id, expires_ms=expires_ms or self._expires_ms)
 
     @needs("read")
-    async def current(self, caller: Caller, api: str, thread_id: str) -> str | None:
+    async def current(self, caller: Caller, api: str, thread_id: str, *, expires_ms: int | None = None) -> str | None:
         """Return the id of the stream, which may have gone; None if the thread is at none. Raises `StoreError`."""
         name = thread_name(caller.tenant, api, thread_id, buckets=self._buckets)
-        return await self._store.current(name, expires_ms=self._expires_ms)
+        return await self._store.current(name, expires_ms=expires_ms or self._expires_ms)

@@ -255,3 +255,28 @@ async def test_a_reader_that_is_cut_off_has_an_error_and_not_an_end(client: Any,
         await text_of(stream)
     assert failed.value.code == "provider_failed"
     assert not isinstance(failed.value, APIConnectionError)
+
+
+async def test_a_repeated_request_joins_the_stream_that_the_first_began(client: Any, broker: Stack) -> None:
+    """On another edge, while it lives; only if the SDK says that it is a repetition, and of the same body."""
+    script = Script("chat-repeated", chunks=40, rate=40)
+    first = await client.chat.completions.with_raw_response.create(**question(script), stream=True)
+    again = {"x-stainless-retry-count": "1"}
+    other = client_of(broker.plain.port)
+    joined = await other.chat.completions.with_raw_response.create(**question(script), stream=True, extra_headers=again)
+    anew = await client.chat.completions.with_raw_response.create(**question(script), stream=True)
+    named = {**question(script), "user": "else"}
+    different = await client.chat.completions.with_raw_response.create(**named, stream=True, extra_headers=again)
+    ids = [each.headers["x-tailrace-stream"] for each in (first, joined, anew, different)]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+    assert await text_of(joined.parse()) == await text_of(first.parse()) == said_by(script)["text"]
+    await other.close()
+
+
+async def test_a_repeated_request_does_not_join_what_failed(client: Any) -> None:
+    script = Script("chat-repeated-failure", chunks=5, fault=Fault("status", status=401, times=1))
+    with pytest.raises(APIStatusError):
+        await client.chat.completions.create(**question(script))
+    again = {"x-stainless-retry-count": "1"}
+    assert await client.chat.completions.create(**question(script), extra_headers=again)

@@ -13,8 +13,9 @@ from services.edge.api.anthropic.errors import anthropic_shape
 from services.edge.api.anthropic.estimate import estimated_tokens
 from services.edge.api.anthropic.request import message_request
 from services.edge.api.asked import EventsAsked
-from services.edge.api.asking import answer_whole, create_from, follow, settings_of
+from services.edge.api.asking import answer_whole, follow, settings_of
 from services.edge.api.body import read_json
+from services.edge.api.repeated import create_or_join
 from services.edge.wires.anthropic import ANTHROPIC
 from shared.store.calls import Interruption
 
@@ -30,7 +31,7 @@ async def create_message(request: Request, caller: CallerOf) -> Response:
     asked = message_request(body)
     is_streaming = bool(body.get("stream"))
     policy: Interruption | None = "continue_or_fail" if is_streaming else None
-    created = await create_from(request, caller, asked, raw, interruption=policy)
+    created = await create_or_join(request, caller, asked, raw, interruption=policy)
     headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
     ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1"
     if not is_streaming:

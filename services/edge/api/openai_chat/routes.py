@@ -9,11 +9,12 @@ from services.edge.access.caller import CallerOf
 from services.edge.api.answers.json_answer import json_answer
 from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.asked import EventsAsked
-from services.edge.api.asking import answer_whole, create_from, follow, settings_of
+from services.edge.api.asking import answer_whole, follow, settings_of
 from services.edge.api.body import read_json
 from services.edge.api.openai_chat.answer import chat_completion
 from services.edge.api.openai_chat.errors import openai_shape
 from services.edge.api.openai_chat.request import chat_request, wants_stream, wants_usage
+from services.edge.api.repeated import create_or_join
 from services.edge.wires.openai_chat import OPENAI, OPENAI_WITH_USAGE
 from shared.errors import UnknownModel
 from shared.store.calls import Interruption
@@ -35,7 +36,7 @@ async def create_chat_completion(request: Request, caller: CallerOf) -> Response
     asked = chat_request(body)
     # Who is told an answer word by word here cannot be told that it begins anew.
     policy: Interruption | None = "continue_or_fail" if wants_stream(body) else None
-    created = await create_from(request, caller, asked, raw, interruption=policy)
+    created = await create_or_join(request, caller, asked, raw, interruption=policy)
     headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
     ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1"
     if not wants_stream(body):

@@ -10,13 +10,14 @@ from services.edge.api.answers.json_answer import json_answer
 from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.answers.whole_answer import WholeAnswers
 from services.edge.api.asked import EventsAsked
-from services.edge.api.asking import answer_whole, create_from, follow, settings_of, streams_of
+from services.edge.api.asking import answer_whole, follow, settings_of, streams_of
 from services.edge.api.body import read_json
 from services.edge.api.openai_chat.errors import openai_shape
 from services.edge.api.openai_responses.answer import asked_response, echoed, queued_response, stored_response
 from services.edge.api.openai_responses.input import referenced_streams
 from services.edge.api.openai_responses.place import resumption
 from services.edge.api.openai_responses.request import responses_request, wants
+from services.edge.api.repeated import create_or_join
 from services.edge.wires.openai_responses.items import Naming, items_of
 from services.edge.wires.openai_responses.response import RESPONSE_PREFIX, response_id
 from services.edge.wires.openai_responses.wire import RESPONSES
@@ -40,7 +41,7 @@ async def create_response(request: Request, caller: CallerOf) -> Response:
     asked = responses_request(body, await _references(request, caller, body))
     # The frameworks on the SDKs keep what they were told, also of an item that was broken off.
     policy: Interruption | None = "continue_or_fail" if is_streaming and not is_background else None
-    created = await create_from(request, caller, asked, raw, interruption=policy)
+    created = await create_or_join(request, caller, asked, raw, interruption=policy)
     headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
     ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1" and not is_background
     if is_streaming:
