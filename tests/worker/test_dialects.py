@@ -202,6 +202,8 @@ async def test_it_is_probed_in_its_own_way(session: aiohttp.ClientSession) -> No
 
 # The registry
 
+KNOWN = ", ".join(sorted(each.name for each in WITH_LINES))
+
 
 def entry(**values: Any) -> ProviderSettings:
     return ProviderSettings(name="mine", base_url="http://127.0.0.1:1/v1", models=["*"], **values)
@@ -216,7 +218,12 @@ def test_an_entry_names_its_dialect() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"dialect": "opnai"}, "provider mine: there is no dialect 'opnai'; there are: lines, openai"),
+        ({"dialect": "opnai"}, f"provider mine: there is no dialect 'opnai'; there are: {KNOWN}; did you mean openai?"),
+        (
+            {"dialect": "claude"},
+            f"provider mine: there is no dialect 'claude'; there are: {KNOWN}; did you mean anthropic?",
+        ),
+        ({"dialect": "xyz"}, f"provider mine: there is no dialect 'xyz'; there are: {KNOWN}"),
         (
             {"dialect": "lines", "continuation": "prefill"},
             "provider mine: lines has no continuation 'prefill'; there are: none",
@@ -232,7 +239,8 @@ async def test_an_entry_that_cannot_be_served_says_why(values: dict[str, Any], w
 async def test_doctor_names_a_dialect_that_there_is_none_of() -> None:
     settings = Settings(providers=[entry(dialect="opnai")])
     (finding,) = await check_providers(settings, {}, Places(Path("tailrace.toml")))
-    assert "there is no dialect 'opnai'; there are: openai" in str(finding)
+    assert "there is no dialect 'opnai'; there are: " in str(finding)
+    assert "did you mean openai?" in str(finding)
 
 
 def test_what_all_share_knows_no_dialect() -> None:

@@ -114,7 +114,8 @@ class _Asking:
         return await self._ask(self._probe.method, base_url + self._probe.path, None)
 
     async def post_nothing(self, base_url: str) -> _Answer:
-        return await self._ask("POST", base_url + self._completions, {})
+        _, mark, query = self._probe.path.partition("?")
+        return await self._ask("POST", base_url + self._completions + mark + query, {})
 
     async def _ask(self, method: str, url: str, body: object) -> _Answer:
         async with self._session.request(
@@ -152,7 +153,8 @@ def _name(entry: Any) -> str:
     if isinstance(entry, str):
         return entry
     name = (entry.get("id") or entry.get("name")) if isinstance(entry, dict) else None
-    return name if isinstance(name, str) else ""
+    # Gemini lists `models/x` and is asked for `x`.
+    return name.removeprefix("models/") if isinstance(name, str) else ""
 
 
 def _name_of(error: Exception) -> str:

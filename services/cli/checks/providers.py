@@ -21,6 +21,7 @@ __all__ = ("ProviderAnswer", "ask_providers", "check_providers", "is_name")
 
 _MOST_NAMED: Final = 5
 _MOST_OFFERED: Final = 200
+_LATEST: Final = ":latest"
 # Listed beside models to talk to, but none of them.
 _NO_CHAT: Final = re.compile(
     r"embed|tts|whisper|audio|realtime|transcribe|image|dall-e|moderation|rerank|sora|veo|imagen", re.IGNORECASE
@@ -80,7 +81,8 @@ async def _ask(
         return ProviderAnswer(settings, wrong)
     listed = await ask_for_models(settings, dialect, session, environment)
     if listed.reply is Reply.LISTED:
-        return ProviderAnswer(settings, _judge_names(name, settings, listed.names), _to_talk_to(settings, listed.names))
+        names = [_as_named(each, settings) for each in listed.names]
+        return ProviderAnswer(settings, _judge_names(name, settings, names), _to_talk_to(settings, names))
     return ProviderAnswer(settings, _judge_reply(name, settings, listed))
 
 
@@ -101,6 +103,12 @@ def _to_talk_to(settings: ProviderSettings, listed: Sequence[str]) -> Sequence[s
     served = [model for model in listed if settings.serves(model)]
     named = set(settings.models)
     return [model for model in served if model in named or not _NO_CHAT.search(model)][:_MOST_OFFERED]
+
+
+def _as_named(model: str, settings: ProviderSettings) -> str:
+    """Return the model's name as the file has it: Ollama lists `llama3:latest` for `llama3`."""
+    short = model.removesuffix(_LATEST)
+    return short if short in settings.models else model
 
 
 def _judge_reply(name: str, settings: ProviderSettings, listed: ModelList) -> Finding:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from services.worker.providers.calls import asked, credentials_of, posted
+from services.worker.providers.conversation.addresses import check_content
 from services.worker.providers.dialect import Call, Dialect
 from services.worker.providers.openai.chunks import ChunkReader
 from services.worker.providers.openai.errors import error_of_status
@@ -25,13 +27,13 @@ class _OpenAI:
     continuations = frozenset({"prefill", "prefix", "partial", "continue_final_message", "message", "none"})
 
     def completion(self, request: CompletionRequest, settings: ProviderSettings, *, key: str | None) -> Call:
-        headers = {"Accept": _EVENT_STREAM, "Content-Type": "application/json", **_credentials(key)}
         check_options(request, settings)
+        check_content(request.messages, settings)
         body = request_body(request, include_usage=settings.include_usage, settings=settings)
-        return Call("POST", self.path, headers, body)
+        return posted(self.path, settings, body, credentials=credentials_of(key, settings))
 
     def probe(self, settings: ProviderSettings, *, key: str | None) -> Call:
-        return Call("GET", "/models", _credentials(key))
+        return asked("/models", settings, credentials=credentials_of(key, settings))
 
     def passes(self, status: int) -> bool:
         return status in {200, 404, 405}
@@ -45,7 +47,3 @@ class _OpenAI:
 
 
 OPENAI: Final[Dialect] = _OpenAI()
-
-
-def _credentials(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Authorization": f"Bearer {key}"}

@@ -7,14 +7,10 @@ send it back as it is; what comes in pieces is put together.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-
+from services.worker.providers.frames.opaque import MAX_PROVIDER_DATA_BYTES, MOST_DEPTH, TEXTS, carried
 from shared.log.events import Event, reasoning_end
 
 __all__ = ("MAX_PROVIDER_DATA_BYTES", "ProviderData", "carried")
-
-# An encrypted chain of thought can have tens of kilobytes. It goes whole into one event.
-MAX_PROVIDER_DATA_BYTES: Final = 128 * 1024
 
 _OF_REASONING: Final = frozenset(
     {
@@ -41,9 +37,6 @@ _OPAQUE: Final = frozenset(
         "thought_signature",
     }
 )
-# Members that come as deltas.
-_TEXTS: Final = frozenset({"text", "summary", "thinking"})
-_MOST_DEPTH: Final = 6
 
 
 class ProviderData:
@@ -71,7 +64,7 @@ class ProviderData:
             self._held[name] = _merged(self._held.get(name), value)
             if name in _OF_REASONING:
                 self._is_of_reasoning = True
-            if name in _OPAQUE or _has(value, _OPAQUE) or (not is_shown and _has(value, _TEXTS)):
+            if name in _OPAQUE or _has(value, _OPAQUE) or (not is_shown and _has(value, TEXTS)):
                 self._is_due = True
 
     def carry(self, name: str, value: object) -> None:
@@ -87,22 +80,9 @@ class ProviderData:
         return [reasoning_end(data)] if data else []
 
 
-def carried(data: Mapping[str, Any], count: Callable[[str], None]) -> Mapping[str, Any] | None:
-    """The data if it is valid and not too large, without the texts in it if that helps; None if it cannot travel."""
-    for form in (data, _without_texts(data)):
-        try:
-            size = len(orjson.dumps(form))
-        except TypeError:
-            break
-        if size <= MAX_PROVIDER_DATA_BYTES:
-            return form
-    count("provider_data")
-    return None
-
-
 def _merged(held: Any, new: Any, name: str = "", depth: int = 0) -> Any:
     """The pieces of one value put together."""
-    if type(held) is not type(new) or depth > _MOST_DEPTH:
+    if type(held) is not type(new) or depth > MOST_DEPTH:
         return new if held is None or new else held
     if isinstance(new, dict):
         return held | {key: _merged(held.get(key), value, key, depth + 1) for key, value in new.items()}
@@ -111,7 +91,7 @@ def _merged(held: Any, new: Any, name: str = "", depth: int = 0) -> Any:
     if not isinstance(new, str):
         return new
     # A signature that is sent again is the same signature.
-    return held if not new or (new == held and name not in _TEXTS) else held + new
+    return held if not new or (new == held and name not in TEXTS) else held + new
 
 
 def _joined(held: list[Any], new: list[Any], depth: int) -> list[Any]:
@@ -138,17 +118,9 @@ def _is_same(one: Any, other: Any) -> bool:
 
 def _has(value: Any, names: frozenset[str], depth: int = 0) -> bool:
     """Return whether a text of one of these names is anywhere in it."""
-    if depth > _MOST_DEPTH:
+    if depth > MOST_DEPTH:
         return False
     if isinstance(value, dict):
         said = any(name in names and isinstance(each, str) and each for name, each in value.items())
         return said or any(_has(each, names, depth + 1) for each in value.values())
     return isinstance(value, list) and any(_has(each, names, depth + 1) for each in value)
-
-
-def _without_texts(value: Any, depth: int = 0) -> Any:
-    if isinstance(value, dict) and depth <= _MOST_DEPTH:
-        return {name: _without_texts(each, depth + 1) for name, each in value.items() if name not in _TEXTS}
-    if isinstance(value, list) and depth <= _MOST_DEPTH:
-        return [_without_texts(each, depth + 1) for each in value]
-    return value

@@ -1,0 +1,3 @@
+"""The dialect of Anthropic's Messages API."""
+
+__all__ = ()

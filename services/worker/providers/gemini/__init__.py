@@ -1,0 +1,3 @@
+"""The dialect of Gemini's generateContent."""
+
+__all__ = ()

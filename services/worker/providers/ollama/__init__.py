@@ -1,0 +1,3 @@
+"""The dialect of Ollama's own API."""
+
+__all__ = ()
