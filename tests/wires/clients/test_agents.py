@@ -38,7 +38,8 @@ PROGRAMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "instructor": {"run": "apart", "program": "agent_instructor.py"},
     "AI SDK": {"run": "node24", "program": "agent_ai_sdk.mjs"},
 }
-LOOPS: Final = [Loop(framework, "chat", streams) for framework in PROGRAMS for streams in (False, True)]
+APIS: Final = [*[(framework, "chat") for framework in PROGRAMS], ("Pydantic AI", "responses"), ("AI SDK", "responses")]
+LOOPS: Final = [Loop(framework, api, streams) for framework, api in APIS for streams in (False, True)]
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,25 @@ _ECHOED: Final = (
     *("reasoning", "safety_identifier", "service_tier", "store", "temperature", "text", "tool_choice", "tools"),
     *("top_p", "truncation", "user"),
 )
+# What an echo has at least, as strict clients want it.
+_WHOLE: Final[Mapping[str, dict[str, Any]]] = {
+    "reasoning": {"effort": None, "summary": None},
+    "text": {"format": {"type": "text"}},
+}
+_WHOLE_TOOL: Final[dict[str, Any]] = {"description": None, "parameters": None, "strict": None}
 # A failure of these kinds is told with a status, so that an SDK repeats what may be repeated.
 _ENDED_WITHOUT_ANSWER: Final = "error"
 
 
 def echoed(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a request that its response repeats."""
-    return {name: body[name] for name in _ECHOED if body.get(name) is not None}
+    echo = {name: body[name] for name in _ECHOED if body.get(name) is not None}
+    for name, whole in _WHOLE.items():
+        if name in echo:
+            echo[name] = whole | echo[name]
+    if "tools" in echo:
+        echo["tools"] = [_WHOLE_TOOL | tool for tool in echo["tools"]]
+    return echo
 
 
 def queued_response(stream_id: str, model: str, created_ms: int, echo: Mapping[str, Any]) -> Response:

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller, CallerOf
@@ -77,6 +78,12 @@ async def cancel_response(request: Request, caller: CallerOf, id_of_response: st
     stream_id = _stream_of(id_of_response)
     await streams_of(request).cancel(caller, stream_id, attempt=None)
     return await _stored(request, caller, stream_id)
+
+
+@router.post("/responses/{absent}", include_in_schema=False)
+async def absent_endpoint(absent: str) -> Response:
+    """Say of the endpoints that are not here that they are not here: without this they would be a wrong method."""
+    raise HTTPException(404)
 
 
 @router.delete("/responses/{id_of_response}", response_model=dict[str, Any])
