@@ -17,9 +17,10 @@ from services.edge.access.rights import needs
 from services.edge.delivery.delivery import Delivery
 from services.edge.delivery.feed import Feed
 from services.edge.delivery.reader import FIRST_PAGE_EVENTS, Reader
-from services.edge.delivery.reading import Judged
+from services.edge.delivery.reading import Judged, last_part
 from services.edge.dispatching import Dispatching
 from services.edge.statistics import memory_state
+from services.edge.wires import notices
 from services.edge.wires.wire import Wire
 from services.edge.workforce import Workforce
 from shared.errors import (
@@ -137,17 +138,29 @@ class Streams:
 
     @needs("read")
     async def open(
-        self, caller: Caller, stream_id: str, cursor_text: str | None, wire: Wire, *, told: int | None = None
+        self,
+        caller: Caller,
+        stream_id: str,
+        cursor_text: str | None,
+        wire: Wire,
+        *,
+        told: int | None = None,
+        tail: int | None = None,
     ) -> Reader | None:
         """A reader at the cursor; None when the stream is over and the cursor at its end.
 
-        Whoever was `told` the frames of a wire up to a number may lack some that come after the last event.
+        Whoever was `told` the frames of a wire up to a number may lack some that come after the last event. Without a
+        cursor a reader can have the last `tail` units only.
         """
         self._refuse_if_draining()
         cursor = None if cursor_text in (None, NOW) else EventId.parse(cursor_text or "")
         if cursor is not None and told is None and (feed := self._followed(caller, stream_id, cursor)) is not None:
             self._count_outcome("up_to_date" if feed.after(cursor.position.offset) is None else "resumed")
             return Reader(self._delivery.context, stream_id, cursor, wire=wire, feed=feed)
+        if tail is not None and cursor_text is None:
+            late = await self._late(caller, stream_id, tail, wire)
+            if late is not None:
+                return late
         after = cursor or EventId(START, None)
         snapshot = await self._snapshot(caller, stream_id, after)
         if cursor_text == NOW:
@@ -161,6 +174,17 @@ class Streams:
         if judged.meta.is_over:
             await self._touch(stream_id)
         return Reader.judged(self._delivery.context, judged, wire=wire, is_fresh=cursor is None, told=told)
+
+    async def _late(self, caller: Caller, stream_id: str, tail: int, wire: Wire) -> Reader | None:
+        """A reader of the last part; None if that is all there is."""
+        meta = await self._meta(caller, stream_id)
+        judged = await last_part(self._store, meta, tail, limit=FIRST_PAGE_EVENTS)
+        if judged is None:
+            return None
+        if judged.meta.is_over:
+            await self._touch(stream_id)
+        left_out = notices.Gap(EventId(START, None), judged.cursor, "tail")
+        return Reader.judged(self._delivery.context, judged, wire=wire, is_fresh=True, left_out=left_out)
 
     async def _create(self, new: NewStream) -> CreateReply:
         """Create a stream if there is memory for it."""

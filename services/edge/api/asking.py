@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from services.edge.access.caller import Caller
 from services.edge.api.answers.event_stream import EventStream
+from services.edge.api.answers.poll import Poll
 from services.edge.api.answers.problems import explain
 from services.edge.api.answers.whole_answer import Render, WholeAnswers
 from services.edge.api.asked import EventsAsked
@@ -18,12 +19,13 @@ from services.edge.api.options import check_options, for_the_provider
 from services.edge.api.schemas import CreateStream
 from services.edge.streams import CreatedStream, Streams, WantedStream
 from services.edge.threads import Threads
+from services.edge.wires.ndjson import NDJSON
 from services.edge.wires.silent import SILENT
 from shared.errors import InvalidBody, TailraceError
 from shared.settings.settings import Settings
 from shared.store.calls import Interruption
 
-__all__ = ("answer_whole", "create_from", "follow", "settings_of", "streams_of", "threads_of", "validated")
+__all__ = ("answer_whole", "create_from", "follow", "poll", "settings_of", "streams_of", "threads_of", "validated")
 
 
 logger = logging.getLogger(__name__)
@@ -80,9 +82,11 @@ async def follow(
     With `cancel_on_leave` the stream ends with the connection, unless it is the edge that ends that. On a wire with
     numbers the reader was `told` the frames up to one of them.
     """
-    reader = await streams_of(request).open(caller, stream_id, asked.cursor, asked.wire, told=told)
+    reader = await streams_of(request).open(caller, stream_id, asked.cursor, asked.wire, told=told, tail=asked.tail)
     if reader is None:
         return Response(status_code=204)
+    if asked.wants_mark:
+        reader.mark_when_current()
     return EventStream(
         reader,
         send_timeout_s=settings_of(request).send_timeout_s,
@@ -90,6 +94,12 @@ async def follow(
         headers=headers,
         on_left=_cancellation(request, caller, stream_id) if cancel_on_leave else None,
     )
+
+
+async def poll(request: Request, caller: Caller, stream_id: str, asked: EventsAsked) -> Response:
+    """Return what comes after the cursor as one document, once there is something; 204 if there will never be."""
+    reader = await streams_of(request).open(caller, stream_id, asked.cursor, NDJSON, tail=asked.tail)
+    return Response(status_code=204) if reader is None else Poll(reader, wait_s=asked.wait_s or 0)
 
 
 async def answer_whole(

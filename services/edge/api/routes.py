@@ -8,6 +8,7 @@ from starlette.responses import Response
 from services.edge.access.caller import Caller, CallerOf
 from services.edge.api.answers.event_stream import EventStream
 from services.edge.api.answers.json_answer import json_answer
+from services.edge.api.answers.poll import POLL_EXAMPLE
 from services.edge.api.answers.state import StateResponses, described
 from services.edge.api.asked import (
     EVENTS_PARAMETERS,
@@ -16,7 +17,7 @@ from services.edge.api.asked import (
     events_content,
     wanted_wire,
 )
-from services.edge.api.asking import create_from, follow, settings_of, streams_of, validated
+from services.edge.api.asking import create_from, follow, poll, settings_of, streams_of, validated
 from services.edge.api.body import read_json
 from services.edge.api.schemas import (
     Cancel,
@@ -103,7 +104,10 @@ async def create_stream(
     "/streams/{stream_id}/events",
     response_class=Response,
     responses={
-        200: _EVENTS,
+        200: {
+            "description": f"{_EVENTS['description']} With `wait`, and no wire: what there is, as JSON.",
+            "content": {**events_content(WIRES), "application/json": {"example": POLL_EXAMPLE}},
+        },
         204: {"description": "The stream is over and the cursor at its end: nothing will ever come."},
         400: {**_ERROR, "description": "The cursor is no event id, or there is no such wire."},
         **_LOOK_UP,
@@ -118,6 +122,8 @@ async def stream_events(request: Request, caller: CallerOf, stream_id: str) -> R
 async def open_events(request: Request, caller: Caller, stream_id: str) -> Response:
     """Answer for `stream_events`; the fast path calls this directly."""
     asked = EventsAsked.by(request, _wires(request))
+    if asked.wait_s is not None:
+        return await poll(request, caller, stream_id, asked)
     try:
         return await follow(request, caller, stream_id, asked)
     except TailraceError as refusal:
@@ -209,7 +215,10 @@ def _patient(request: Request, caller: Caller, stream_id: str, asked: EventsAske
     streams = streams_of(request)
 
     async def let_in() -> Reader | None:
-        return await streams.open(caller, stream_id, asked.cursor, asked.wire)
+        reader = await streams.open(caller, stream_id, asked.cursor, asked.wire, tail=asked.tail)
+        if reader is not None and asked.wants_mark:
+            reader.mark_when_current()
+        return reader
 
     reader = PatientReader(let_in, request.app.state.delivery.readers, wire=asked.wire)
     settings = settings_of(request)

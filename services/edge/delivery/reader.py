@@ -7,7 +7,7 @@ directly.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.edge.carriers.carrier import Carrier, Disconnected
 from services.edge.carriers.uvicorn_protocol import DirectSocket
@@ -42,10 +42,12 @@ class Reader:
     """Follows one stream from `cursor` until its end, the reader's, or the edge's."""
 
     __slots__ = (
+        "_asks_for_mark",
         "_carrier",
         "_context",
         "_failures",
         "_feed",
+        "_first",
         "_heartbeat_due",
         "_is_connected",
         "_is_current",
@@ -53,7 +55,6 @@ class Reader:
         "_is_told_why",
         "_judged",
         "_lacks_state",
-        "_opening_meta",
         "_page_events",
         "_stream_id",
         "_told",
@@ -78,7 +79,8 @@ class Reader:
         self._stream_id = stream_id
         self._feed = feed
         self._judged: reading.Judged | None = None
-        self._opening_meta: Meta | None = None
+        self._first: Sequence[notices.Notice] = ()
+        self._asks_for_mark = False
         self._carrier: Carrier | None = None
         self._is_connected = True
         self._is_current = False
@@ -100,16 +102,20 @@ class Reader:
         *,
         wire: Wire,
         is_fresh: bool = False,
+        left_out: notices.Gap | None = None,
         told: int | None = None,
     ) -> "Reader":
         """A reader at a cursor that Redis was asked about. A fresh one came without, and is told what it reads.
+
+        If it is not to be told all of that, it learns what is `left_out`.
 
         On a wire with numbers it was `told` the frames up to one of them, which may be beyond its cursor.
         """
         reader = cls(context, judged.meta.id, judged.cursor, wire=wire)
         reader._judged = judged
         reader._told = told
-        reader._opening_meta = judged.meta if is_fresh else None
+        start = (notices.Start.of(judged.meta),) if is_fresh else ()
+        reader._first = start if left_out is None else (*start, left_out)
         if reader._lacks_state and judged.cursor.position == START:
             reader.wire_state, reader._lacks_state = wire.begin(judged.meta), False
         return reader
@@ -123,6 +129,10 @@ class Reader:
         wrap = self._carrier.wrap if self._carrier is not None else None
         # Whoever may have to leave something out of the next bytes cannot share them.
         return None if wrap is None or self._told is not None else Channel(self.wire, wrap)
+
+    def mark_when_current(self) -> None:
+        """Have the reader told, once, that it holds all there is."""
+        self._asks_for_mark = True
 
     async def run(self, carrier: Carrier) -> None:
         """Serve the response body. Returns when it is complete; raises `Disconnected` if the reader left."""
@@ -203,9 +213,9 @@ class Reader:
 
     async def _open(self, carrier: Carrier) -> None:
         opening = self.wire.opening(self._context.readers.retry_ms())
-        if self._opening_meta is not None:
-            opening += self.wire.notice(notices.Start.of(self._opening_meta), self.wire_state)
-            self._opening_meta = None
+        if self._first:
+            opening += b"".join([self.wire.notice(notice, self.wire_state) for notice in self._first])
+            self._first = ()
             opening = self._untold(opening)
         await send_in_pieces(carrier, opening)
 
@@ -243,6 +253,10 @@ class Reader:
             await self._deliver(parcel, carrier)
             return
         self._is_over = feed.is_over
+        if self._asks_for_mark and not feed.is_over:
+            self._asks_for_mark = False
+            await self._tell(carrier, notices.CaughtUp(self.cursor))
+            return
         self._is_current = not feed.is_over
 
     async def _stay(self, carrier: Carrier) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 from services.edge.delivery.parcel import PAGE_BYTES, Parcel
 from services.edge.wires.wire import Wire, WireState
 from shared.log.events import LogEntry
+from shared.log.lineage import Reset
 from shared.log.message import Content
 from shared.log.position import START, EventId
 from shared.log.slicing import until
@@ -14,7 +15,7 @@ from shared.store.resume import Deliver, Gap, Step, step
 from shared.store.state import Meta, Snapshot
 from shared.store.store import StreamReads
 
-__all__ = ("LEAST_EVENTS", "Judged", "PrefixTrimmed", "frame_again", "message_so_far", "state_at")
+__all__ = ("LEAST_EVENTS", "Judged", "PrefixTrimmed", "frame_again", "last_part", "message_so_far", "state_at")
 
 # Of one read: more than a stream can have fences, so that no page is fences only.
 LEAST_EVENTS: Final = 8
@@ -22,6 +23,7 @@ _PREFIX_EVENTS: Final = 256
 # Of a message that starts over; what follows comes as events.
 _RESET_BYTES: Final = 64 * 1024
 _BEGINNING: Final = EventId(START, None)
+_LONGEST_CHARACTER: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,25 @@ async def state_at(store: StreamReads, stream_id: str, end: EventId, wire: Wire)
 
 def _up_to(end: EventId, entry: LogEntry) -> LogEntry:
     return until(entry, end.position) if entry.position.offset > end.position.offset else entry
+
+
+async def last_part(store: StreamReads, meta: Meta, units: int, *, limit: int) -> Judged | None:
+    """Return the place of a reader that wants no more than the last `units`; None if it is to begin at the start.
+
+    An offset inside a character is no place: its reader begins after the character. Raises `StoreError`.
+    """
+    offset, judged = meta.tail - units, None
+    if offset <= meta.trimmed:
+        return None
+    for nudge in range(_LONGEST_CHARACTER):
+        cursor = meta.lineage.event_id(offset + nudge)
+        snapshot = await store.read(meta.id, cursor.position, limit=limit)
+        if snapshot is None:
+            return None
+        judged = Judged.of(cursor, snapshot)
+        if not isinstance(judged.verdict, Reset):
+            break
+    return judged
 
 
 async def message_so_far(store: StreamReads, stream_id: str) -> tuple[Content, EventId] | None:

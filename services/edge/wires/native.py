@@ -2,10 +2,10 @@
 
 from typing import Any, assert_never
 
-from services.edge.wires.notices import Gap, Gone, Heartbeat, Notice, Reconnect, Reset, Start
+from services.edge.wires.notices import CaughtUp, Gap, Gone, Heartbeat, Notice, Reconnect, Reset, Start
 from shared.log.events import json_line
 
-__all__ = ("told",)
+__all__ = ("is_of_the_connection", "told")
 
 
 def told(notice: Notice) -> tuple[str | None, bytes]:
@@ -18,6 +18,8 @@ def told(notice: Notice) -> tuple[str | None, bytes]:
             return event_id, json_line({"type": "reset", "reason": reason, "parts": parts})
         case Gap(start, end, reason):
             return str(end), json_line({"type": "gap", "from": str(start), "to": str(end), "reason": reason})
+        case CaughtUp(cursor):
+            return str(cursor) if cursor.nonce else None, json_line({"type": "live"})
         case Reconnect(retry_ms):
             return None, json_line({"type": "reconnect", "retry_ms": retry_ms})
         case Heartbeat():
@@ -25,6 +27,11 @@ def told(notice: Notice) -> tuple[str | None, bytes]:
         case Gone(code=code, message=message):
             return None, json_line({"type": "error", "code": code, "message": message, "retryable": False})
     assert_never(notice)
+
+
+def is_of_the_connection(line: bytes) -> bool:
+    """Return whether a line of NDJSON is about the connection, not about its stream."""
+    return line.startswith((b'{"type":"heartbeat"', b'{"type":"reconnect"'))
 
 
 def _start(start: Start) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from shared.log.lineage import ResetReason
 from shared.log.position import EventId
 from shared.store.state import Meta
 
-__all__ = ("Gap", "Gone", "Heartbeat", "Notice", "Reconnect", "Reset", "Start")
+__all__ = ("CaughtUp", "Gap", "Gone", "Heartbeat", "Notice", "Reconnect", "Reset", "Start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,18 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The log between two positions is gone; what follows goes on after it."""
+    """The log between two positions is left out, as it is gone or was not wanted; what follows goes on after it."""
 
     start: EventId
     end: EventId
     reason: str = "trimmed"
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """The reader holds all there is; what comes from now on is news. For those who ask for it."""
+
+    cursor: EventId
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +70,4 @@ class Gone:
     message: ClassVar[str] = "The stream is gone from the store."
 
 
-Notice = Start | Reset | Gap | Reconnect | Heartbeat | Gone
+Notice = Start | Reset | Gap | CaughtUp | Reconnect | Heartbeat | Gone
