@@ -106,7 +106,7 @@ async def create_stream(
     responses={
         200: {
             "description": f"{_EVENTS['description']} With `wait`, and no wire: what there is, as JSON.",
-            "content": {**events_content(WIRES), "application/json": {"example": POLL_EXAMPLE}},
+            "content": {**events_content(WIRES), "application/json": {"examples": {"poll": {"value": POLL_EXAMPLE}}}},
         },
         204: {"description": "The stream is over and the cursor at its end: nothing will ever come."},
         400: {**_ERROR, "description": "The cursor is no event id, or there is no such wire."},

@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.edge.api.answers.poll import POLL_EXAMPLE
 from services.edge.api.asked import events_content
 from services.edge.api.routes import router
 from services.edge.wires.ndjson import NDJSON
@@ -64,11 +65,12 @@ def test_a_wire_with_a_state_has_to_end_at_a_gap() -> None:
         Wires(Endless())
 
 
-def test_the_description_of_the_api_shows_every_wire() -> None:
+def test_the_description_of_the_api_shows_every_wire_and_a_poll() -> None:
     (route,) = [route for route in router.routes if getattr(route, "name", "") == "stream_events"]
     shown = getattr(route, "responses", {})[200]["content"]
     assert {name: example["value"] for media in shown.values() for name, example in media["examples"].items()} == {
-        wire.name: wire.example for wire in WIRES
+        "poll": POLL_EXAMPLE,
+        **{wire.name: wire.example for wire in WIRES},
     }
 
 
