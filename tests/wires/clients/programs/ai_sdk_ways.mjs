@@ -2,7 +2,7 @@
 export async function transportOf({ url, with: { transport = "default", ui } = {} }, { DefaultChatTransport }) {
   const api = ui === 6 ? `${url}/api/v6/chat` : `${url}/api/chat`;
   if (transport === "default") return new DefaultChatTransport({ api });
-  const { WorkflowChatTransport } = await import("@ai-sdk/workflow");
+  const { WorkflowChatTransport } = await import("@ai-sdk/workflow/client");
   let run;
   return new WorkflowChatTransport({
     api,
