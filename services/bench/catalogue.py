@@ -16,5 +16,6 @@ SCENARIOS: Final = {
     "slow-readers": "slow_readers",
     "replay": "replay",
     "memory": "memory",
+    "compare": "compare",
     "scale": "scale",
 }
