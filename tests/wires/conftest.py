@@ -53,7 +53,32 @@ async def log(broker: Stack, redis_url: str) -> AsyncIterator[RedisStore]:
     await store.aclose()
 
 
-@pytest.fixture(params=["transport", "asgi", "http/1.0"])
+CARRIERS = ("transport", "asgi", "http/1.0")
+# On every carrier: ours, and one wire whose frames depend on more than their event. What a carrier does to payloads is
+# the same for all, so the others go over one.
+ON_EVERY_CARRIER = ("sse", "ndjson", "openai")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize the two fixtures below, together where a test has both."""
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    needs = [
+        name for name in ("carrier", "wire") if name in metafunc.fixturenames and not any(name in each for each in own)
+    ]
+    if needs == ["carrier", "wire"]:
+        pairs = [
+            pytest.param(carrier, wire, id=f"{carrier}-{wire.name}")
+            for wire in WIRES
+            for carrier in (CARRIERS if wire.name in ON_EVERY_CARRIER else CARRIERS[:1])
+        ]
+        metafunc.parametrize(("carrier", "wire"), pairs, indirect=True)
+    elif needs == ["carrier"]:
+        metafunc.parametrize("carrier", CARRIERS, indirect=True)
+    elif needs == ["wire"]:
+        metafunc.parametrize("wire", list(WIRES), ids=lambda wire: wire.name, indirect=True)
+
+
+@pytest.fixture
 def carrier(request: pytest.FixtureRequest, broker: Stack) -> Carrier:
     """Each way out in turn: HTTP/1.0 has no chunks, so that its readers go through ASGI on every server."""
     if request.param == "asgi":
@@ -61,7 +86,7 @@ def carrier(request: pytest.FixtureRequest, broker: Stack) -> Carrier:
     return Carrier(broker.ports[0], "1.0" if request.param == "http/1.0" else "1.1")
 
 
-@pytest.fixture(params=list(WIRES), ids=lambda wire: wire.name)
+@pytest.fixture
 def wire(request: pytest.FixtureRequest) -> Wire:
     chosen: Wire = request.param
     return chosen
