@@ -95,6 +95,16 @@ SPOKEN = {
         {"models": [{"name": "big:latest"}]},
         is_sse=False,
     ),
+    "responses": Spoken(
+        "POST /v1/responses ",
+        f"Authorization: Bearer {KEY}",
+        (
+            {"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"},
+            {"type": "response.output_text.delta", "output_index": 0, "delta": " there"},
+        ),
+        ({"type": "response.completed", "response": {"status": "completed", "usage": {"output_tokens": 2}}},),
+        {"data": [{"id": "big", "object": "model"}]},
+    ),
 }
 
 each_dialect = pytest.mark.parametrize("name", SPOKEN)

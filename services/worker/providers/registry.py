@@ -12,12 +12,13 @@ from services.worker.providers.dialect import Dialect
 from services.worker.providers.gemini.dialect import GEMINI
 from services.worker.providers.ollama.dialect import OLLAMA
 from services.worker.providers.openai.dialect import OPENAI
+from services.worker.providers.responses.dialect import RESPONSES
 from shared.errors import InvalidConfiguration
 from shared.settings.providers import ProviderSettings
 
 __all__ = ("DIALECTS", "dialect_of", "provider_of")
 
-DIALECTS: Final[tuple[Dialect, ...]] = (OPENAI, ANTHROPIC, GEMINI, OLLAMA)
+DIALECTS: Final[tuple[Dialect, ...]] = (OPENAI, ANTHROPIC, GEMINI, OLLAMA, RESPONSES)
 # Other words for them: the makers, and who speaks OpenAI's chat completions.
 _ALSO: Final = {
     "claude": "anthropic",

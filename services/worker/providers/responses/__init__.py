@@ -1,0 +1,3 @@
+"""The dialect of OpenAI's Responses API."""
+
+__all__ = ()
