@@ -25,6 +25,10 @@ def bench(
         list[str] | None,
         typer.Option("--peer", help="asgi, nchan or none: what fanout is compared with.", show_default="asgi, nchan"),
     ] = None,
+    dialect: Annotated[
+        str,
+        typer.Option("--dialect", help="API of pull's provider: openai, anthropic, gemini, ollama, responses."),
+    ] = "openai",
     report: Annotated[Path | None, typer.Option("--report", help="Write the results here too, as Markdown.")] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for the plots of scale, as SVG.")] = None,
     output: Annotated[
@@ -44,6 +48,7 @@ def bench(
     [cyan]tailrace bench fanout --case wide --seconds 10 --peer none[/]
     [cyan]tailrace bench -o json > results.jsonl[/]
     """
+    from services.bench.agents.spoken import SPOKEN
     from services.bench.options import PEERS, Options
     from services.bench.session import perform_all
     from services.console.operation import run_to_exit_code
@@ -53,8 +58,10 @@ def bench(
         raise typer.BadParameter(f"{unknown[0]}: there is {', '.join(SCENARIOS)}", param_hint="SCENARIO")
     if unknown := [name for name in peer or () if name not in (*PEERS, "none")]:
         raise typer.BadParameter(f"{unknown[0]}: there is {', '.join(PEERS)}, none", param_hint="--peer")
+    if dialect not in SPOKEN:
+        raise typer.BadParameter(f"{dialect}: there is {', '.join(SPOKEN)}", param_hint="--dialect")
     wanted = PEERS if peer is None else tuple(name for name in PEERS if name in peer)
-    options = Options(runs=runs, seconds=seconds, scale=scale, peers=wanted, cases=tuple(case or ()))
+    options = Options(runs=runs, seconds=seconds, scale=scale, peers=wanted, cases=tuple(case or ()), dialect=dialect)
     raise typer.Exit(
         run_to_exit_code(lambda: perform_all(names, options, output, report_path=report, plots_folder=plots))
     )

@@ -10,7 +10,10 @@ PEERS: Final = ("asgi", "nchan")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`runs` of `seconds` each after a warm-up; `scale` multiplies readers, streams and repetitions."""
+    """`runs` of `seconds` each after a warm-up; `scale` multiplies readers, streams and repetitions.
+
+    `dialect`: what the provider of `pull` speaks.
+    """
 
     runs: int = 3
     seconds: float = 6.0
@@ -18,6 +21,7 @@ class Options:
     scale: float = 1.0
     peers: tuple[str, ...] = PEERS
     cases: tuple[str, ...] = ()
+    dialect: str = "openai"
 
     def scaled(self, number: int) -> int:
         return max(round(number * self.scale), 1)

@@ -50,7 +50,7 @@ class Rig:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tailrace-bench-")))
         self._redis: Process | None = None
-        self._provider = ""
+        self._provider, self._dialect = "", "openai"
 
     def __repr__(self) -> str:
         return f"<Rig {self._folder}>"
@@ -89,11 +89,11 @@ class Rig:
         """The same in another language."""
         return self._stack.enter_context(Agent(command[0], command))
 
-    def provider(self, *, rate: float, tokens: int) -> Process:
+    def provider(self, *, rate: float, tokens: int, dialect: str = "openai") -> Process:
         """A paced provider, and the one that edges and workers started from now on know."""
-        agent = self.agent("upstream", rate=rate, tokens=tokens)
+        agent = self.agent("upstream", rate=rate, tokens=tokens, dialect=dialect)
         process = Process("provider", agent.pid, agent.hear()["port"])
-        self._provider = f"{process.url}/v1"
+        self._provider, self._dialect = f"{process.url}/v1", dialect
         return process
 
     def edge(self, **settings: object) -> Process:
@@ -144,7 +144,7 @@ class Rig:
         path = self._folder / "tailrace.toml"
         text = ""
         if self._provider:
-            fields = {"name": "bench", "base_url": self._provider, "models": [MODEL]}
+            fields = {"name": "bench", "dialect": self._dialect, "base_url": self._provider, "models": [MODEL]}
             text = "[[providers]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
         tomllib.loads(text)
         path.write_text(text)

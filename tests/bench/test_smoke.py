@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.bench.agents.floor import floor_program
+from services.bench.agents.spoken import SPOKEN
 from services.bench.catalogue import SCENARIOS
 from services.bench.latency import Latencies
 from services.bench.mark import MARK, TEXT_BYTES, marked, newest_ns
@@ -16,6 +17,7 @@ from services.bench.plot import Line, drawn, plots_of
 from services.bench.report import markdown, number
 from services.bench.result import Result, Row, at_least, at_most
 from services.bench.session import run_scenario
+from services.worker.providers.registry import DIALECTS
 
 __all__ = ()
 
@@ -32,6 +34,15 @@ def test_a_tiny_run_gives_figures(name: str) -> None:
     assert result.rows
     assert all(math.isfinite(value) for row in result.rows for value in row.figures.values())
     assert name in markdown([result], {"time": "now"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", [each.name for each in DIALECTS if each.name != "openai"])
+def test_a_worker_pulls_from_every_dialect(dialect: str) -> None:
+    assert dialect in SPOKEN
+    (row, *_) = run_scenario("pull", replace(TINY, dialect=dialect)).rows
+    assert row.case.endswith(f", {dialect}")
+    assert row.figures["chunks_per_s"] > 0
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""A paced OpenAI-compatible provider. Every delta carries the time it was sent, so that readers can measure the way.
+"""A paced provider. Every delta carries the time it was sent, so that readers can measure the way.
 
-Specification: `rate` tokens a second (0: all at once), `tokens` an answer. Says `{"port"}`, then nothing.
+Specification: `rate` tokens a second (0: all at once), `tokens` an answer, in this `dialect`.
+Says `{"port"}`, then nothing.
 """
 
 import asyncio
@@ -12,15 +13,12 @@ from typing import Final, cast
 import uvloop
 
 from services.bench.agent import say, spec
+from services.bench.agents.spoken import SPOKEN, Spoken
 from services.bench.mark import marked
 
 __all__ = ("Upstream",)
 
-_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-_EVENT: Final = (
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1760000000,"model":"bench",'
-    b'"choices":[{"index":0,"delta":%b,"finish_reason":%b}]}\n\n'
-)
+_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _TICK_S: Final = 0.002
 
@@ -28,7 +26,10 @@ _TICK_S: Final = 0.002
 class Upstream(asyncio.Protocol):
     """One connection; answers any POST. The first token goes out with the head of the response."""
 
-    def __init__(self, live: set["Upstream"], *, rate: float, tokens: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, live: set["Upstream"], *, rate: float, tokens: int, clock: Callable[[], float], spoken: Spoken
+    ) -> None:
+        self._spoken = spoken
         self._live = live
         self._rate = rate
         self._tokens = tokens
@@ -48,7 +49,7 @@ class Upstream(asyncio.Protocol):
             return
         self._received.clear()
         self._sent, self._began = 0, self._clock()
-        self._transport.write(_HEAD)
+        self._transport.write(_HEAD % self._spoken.media_type)
         self._live.add(self)
         self.advance(self._began)
 
@@ -59,23 +60,22 @@ class Upstream(asyncio.Protocol):
         """Send what is due."""
         due = min(int((now - self._began) * self._rate) + 1, self._tokens) if self._rate else self._tokens
         for _ in range(due - self._sent):
-            self._transport.write(_chunk(b'{"content":"%b"}' % marked(time.time_ns()), b"null"))
+            self._transport.write(_chunk(self._spoken.chunk % marked(time.time_ns())))
         self._sent = due
         if due >= self._tokens:
-            self._transport.write(_chunk(b"{}", b'"stop"') + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+            self._transport.write(_chunk(self._spoken.end) + b"0\r\n\r\n")
             self._live.discard(self)
 
 
-def _chunk(delta: bytes, reason: bytes) -> bytes:
-    event = _EVENT % (delta, reason)
+def _chunk(event: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
-async def _serve(*, rate: float, tokens: int) -> None:
+async def _serve(*, rate: float, tokens: int, spoken: Spoken) -> None:
     loop = asyncio.get_running_loop()
     live: set[Upstream] = set()
     server = await loop.create_server(
-        lambda: Upstream(live, rate=rate, tokens=tokens, clock=loop.time), "127.0.0.1", 0, backlog=4096
+        lambda: Upstream(live, rate=rate, tokens=tokens, clock=loop.time, spoken=spoken), "127.0.0.1", 0, backlog=4096
     )
     say({"port": server.sockets[0].getsockname()[1]})
     while True:
@@ -87,7 +87,7 @@ async def _serve(*, rate: float, tokens: int) -> None:
 def _main() -> None:
     given = spec()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(rate=given["rate"], tokens=given["tokens"]))
+        runner.run(_serve(rate=given["rate"], tokens=given["tokens"], spoken=SPOKEN[given["dialect"]]))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def run(options: Options) -> Result:
 
 def _worker(options: Options, *, streams: int, rate: float) -> Row:
     with Rig() as rig:
-        provider = rig.provider(rate=rate, tokens=_ENDLESS)
+        provider = rig.provider(rate=rate, tokens=_ENDLESS, dialect=options.dialect)
         edge = rig.edge()
         worker = rig.worker()
         ids = asyncio.run(_created(edge, options.scaled(streams)))
@@ -53,7 +53,8 @@ def _worker(options: Options, *, streams: int, rate: float) -> Row:
                 raise Failure("the worker did not begin all streams")
             time.sleep(0.05)  # the state is in Redis: it can only be asked again
         time.sleep(options.warm_up_s)
-        case = f"{options.scaled(streams)} streams"
+        spoken = "" if options.dialect == "openai" else f", {options.dialect}"
+        case = f"{options.scaled(streams)} streams{spoken}"
         return Row(case, "tailrace", medians(options.runs, lambda: _pulled(rig, ids, worker, provider, options)))
 
 

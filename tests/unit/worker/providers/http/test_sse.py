@@ -135,3 +135,17 @@ def test_a_drip_is_read_in_linear_time() -> None:
     for _ in range(300_000):
         reader.feed(b"x")
     assert [len(data) for data in reader.feed(b"\n\n")] == [300_000]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_named_events_are_as_good_as_any(size: int) -> None:
+    """The short way for events of a name and one line of data takes nothing else for them."""
+    body = (
+        b'event: a\ndata: {"x":1}\n\nevent: b\ndata: {"y":"event: c"}\n\n'
+        b'event: error\ndata: {"z":1}\n\nevent: a\ndata: 2\n\n'
+        b"event: a\n\nevent: a\ndata: 3\ndata: 4\n\nevent: a\nid: 7\ndata: 5\n\ndata: 6\nevent: a\n\n"
+    )
+    reader = SseReader()
+    told = [each for at in range(0, len(body), size) for each in reader.feed(body[at : at + size])]
+    assert told == [b'{"x":1}', b'{"y":"event: c"}', b'{"z":1}', b"2", b"3\n4", b"5", b"6"]
+    assert [type(each) is ErrorData for each in told] == [False, False, True, False, False, False, False]
