@@ -34,11 +34,13 @@ STACK: Final[dict[str, Any]] = {
     "continuation": "prefill",
 }
 WITHIN_S: Final = 45.0
+# All programs start at once, with the short situations; a framework can take its time then.
+_STARTING_S: Final = 45.0
 CUTS: Final = 20
 _SHORT: Final = ("gap", "error first")
 _KILLED: Final = ("killed, continue", "killed, restart")
 # Chunks after which something happens: in the middle of the text, whatever is a third of it all.
-_SOME: Final = 100
+_SOME: Final = 175
 _TOLD: Final = 40
 
 
@@ -55,7 +57,7 @@ def script_for(cell: Cell) -> Script:
         case "folding":
             return Script(cell.key, chunks=240, piece_bytes=60, **mixed)
         case "killed, continue" | "killed, restart":
-            return Script(cell.key, chunks=240, kinds="mixed", rate=40, vary=cell.situation == "killed, restart")
+            return Script(cell.key, chunks=420, kinds="mixed", rate=40, vary=cell.situation == "killed, restart")
         case "gap":
             return Script(cell.key, chunks=300, kinds="mixed")
         case "error first":
@@ -87,7 +89,7 @@ class Play:
         async with self._front() as front:
             if self.cell.follows:
                 self.stream = await self._begun()
-            playing = asyncio.create_task(self._program.play(self._case(front), within_s=WITHIN_S))
+            playing = asyncio.create_task(self._program.play(self._case(front), within_s=self._within_s))
             beside = asyncio.create_task(self._beside(front))
             try:
                 result = await playing
@@ -97,6 +99,10 @@ class Play:
             self.result = result | {"connections": front.connections, "cut": front.cut, "statuses": front.statuses}
             if isinstance(failure, Exception):
                 self.result["error"] = f"the situation did not come about: {failure!r}"
+
+    @property
+    def _within_s(self) -> float:
+        return WITHIN_S + (_STARTING_S if self.cell.situation in _SHORT else 0)
 
     def _case(self, front: Front) -> dict[str, Any]:
         return {

@@ -64,6 +64,7 @@ def _cells(wire: str, table: Mapping[str, Any]) -> Iterator[Cell]:
     for client, program in table["clients"].items():
         for situation in SITUATIONS:
             expect = table["expect"][situation] | table.get("but", {}).get(client, {}).get(situation, {})
+            expect = expect | {"drops": program.get("drops", ())}
             if "absent" not in expect:
                 follows = table["begins"] == "follow" or situation == "gap"
                 yield Cell(wire, client, situation, program, follows, expect)
@@ -74,7 +75,7 @@ def differences(expect: Mapping[str, Any], result: Result, script: Script) -> li
     found = [
         f"{name}: {result.get(name)!r} instead of {wanted!r}"
         for name, wanted in expect.items()
-        if name not in {"said", "notes"} and result.get(name) != wanted
+        if name not in {"said", "notes", "drops"} and result.get(name) != wanted
     ]
     notes = result.get("notes") or {}
     found += [
@@ -83,13 +84,13 @@ def differences(expect: Mapping[str, Any], result: Result, script: Script) -> li
         if notes.get(name) != wanted
     ]
     if "said" in expect:
-        found += _unlike(expect["said"], result, script)
+        found += _unlike(expect["said"], result, script, expect.get("drops", ()))
     return found
 
 
-def _unlike(said: str, result: Result, script: Script) -> list[str]:
-    """How the words differ from those of the script, kind by kind."""
-    whole = _words(script, attempt=1 if said == "last" else 0)
+def _unlike(said: str, result: Result, script: Script, drops: Sequence[str]) -> list[str]:
+    """How the words differ from those of the script, kind by kind; of the kinds that a client drops it has none."""
+    whole = _words(script, attempt=1 if said == "last" else 0) | dict.fromkeys(drops, "")
     heard = {
         "reasoning": result.get("reasoning") or "",
         "text": result.get("text") or "",
@@ -98,7 +99,7 @@ def _unlike(said: str, result: Result, script: Script) -> list[str]:
     if said == "nothing":
         return [f"{kind}: {text[:80]!r} instead of nothing" for kind, text in heard.items() if text]
     bad = [_difference(kind, text, whole[kind]) for kind, text in heard.items() if not _fits(said, text, whole[kind])]
-    if not any(heard.values()):
+    if not any(heard.values()) and not drops:
         bad.append("not a word")
     if said in {"all", "last"} and [call["name"] for call in result.get("calls") or ()] != ["search"]:
         bad.append(f"calls: {result.get('calls')!r:.200}")
