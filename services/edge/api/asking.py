@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import ValidationError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from services.edge.access.caller import Caller
@@ -41,7 +41,7 @@ def validated(model: type[Any], body: dict[str, Any]) -> Any:
 
 
 async def create_from(
-    request: Request,
+    request: HTTPConnection,
     caller: Caller,
     asked: CreateStream,
     raw: bytes,
@@ -132,16 +132,16 @@ def _cancellation(request: Request, caller: Caller, stream_id: str) -> Callable[
     return cancel
 
 
-def streams_of(request: Request) -> Streams:
+def streams_of(request: HTTPConnection) -> Streams:
     streams: Streams = request.app.state.streams
     return streams
 
 
-def threads_of(request: Request) -> Threads:
+def threads_of(request: HTTPConnection) -> Threads:
     threads: Threads = request.app.state.threads
     return threads
 
 
-def settings_of(request: Request) -> Settings:
+def settings_of(request: HTTPConnection) -> Settings:
     settings: Settings = request.app.state.settings
     return settings

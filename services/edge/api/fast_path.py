@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.access.caller import caller_of
 from services.edge.access.origin import OriginRule
+from services.edge.api.ai_sdk.socket import ChatSocket
 from services.edge.api.answers.problems import answer, unexpected
 from services.edge.api.routes import open_events
 from services.edge.api.socket import SocketSession
@@ -28,7 +29,8 @@ __all__ = ("EventsFastPath",)
 logger = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/v1/streams/([^/]+)/events")
-_SOCKET_PATH: Final = re.compile(r"/v1/(?:streams/([^/]+)/)?ws")
+_CHAT_SOCKET_PATH: Final = "/api/chat/ws"
+_SOCKET_PATH: Final = re.compile(rf"/v1/(?:streams/([^/]+)/)?ws|{_CHAT_SOCKET_PATH}")
 
 
 class EventsFastPath:
@@ -64,7 +66,10 @@ class EventsFastPath:
             await receive()
             await send({"type": "websocket.close"})
             return
-        await SocketSession(scope, receive, send, stream_id=found[1]).run()
+        if scope["path"] == _CHAT_SOCKET_PATH:
+            await ChatSocket(scope, receive, send).run()
+        else:
+            await SocketSession(scope, receive, send, stream_id=found[1]).run()
 
 
 async def _response(request: Request, stream_id: str) -> Response:
