@@ -17,7 +17,7 @@ __all__ = ()
 
 
 def question(script: Script, **fields: Any) -> dict[str, Any]:
-    """What an `HttpAgent` sends."""
+    """Return the body that an `HttpAgent` sends."""
     messages = [{"id": "m1", "role": "user", "content": script.prompt()}]
     given = {"threadId": "thread 1", "runId": script.key, "protocolVersion": "1.0", "state": {}, "messages": messages}
     return given | {"tools": [], "context": [], "forwardedProps": {"model": MODEL}} | fields

@@ -84,7 +84,7 @@ def _call(value: object, where: str) -> dict[str, Any]:
 
 
 def _opaque(value: object) -> dict[str, Any]:
-    """What we gave the client to keep; nothing if somebody else did."""
+    """Return what we gave the client to keep; nothing if somebody else did."""
     if not isinstance(value, str):
         return {}
     try:

@@ -17,7 +17,7 @@ _PROPS: Final = frozenset(CreateStream.model_fields) - {"messages", "tools", "st
 
 
 class Run(NamedTuple):
-    """What the client calls the thread and the run."""
+    """The ids of the client for the thread and the run."""
 
     thread: str
     id: str
@@ -73,7 +73,7 @@ def _list(body: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _context(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the application wants the model to know, as one message before all others."""
+    """Return what the application wants the model to know, as one message before all others."""
     lines = []
     for number, each in enumerate(_list(body, "context")):
         if not isinstance(each, dict) or not isinstance(each.get("value"), str):

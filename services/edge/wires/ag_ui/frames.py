@@ -27,7 +27,7 @@ def with_id(frames: bytes, event_id: str) -> bytes:
 
 
 def content_head(kind: str, message_id: str) -> bytes:
-    """What a piece of this message begins with."""
+    """The beginning of a piece of this message."""
     name = "REASONING_MESSAGE_CONTENT" if kind == "reasoning" else "TEXT_MESSAGE_CONTENT"
     return b'data: %b,"delta":' % json_line({"type": name, "messageId": message_id}).removesuffix(b"}")
 

@@ -150,7 +150,7 @@ def _reasoned(state: Telling, provider_data: dict[str, Any]) -> tuple[Telling, b
 
 
 def _kept(subtype: str, entity: str, provider_data: dict[str, Any]) -> bytes:
-    """What the provider wants back with the next turn: the client keeps it, and cannot read it."""
+    """The data that the provider wants back with the next turn: the client keeps it, and cannot read it."""
     value = json_line(provider_data).decode()
     return frame("REASONING_ENCRYPTED_VALUE", subtype=subtype, entityId=entity, encryptedValue=value)
 

@@ -48,7 +48,7 @@ class AgUi:
         self.final = frozenset[type[Notice]]({Gap, Gone, Reset} if history is None else {Gap, Gone})
 
     def __eq__(self, other: object) -> bool:
-        """Whoever shares a stream shares its frames."""
+        """Tell all of these alike: who shares a stream shares its frames."""
         return isinstance(other, AgUi)
 
     def __hash__(self) -> int:
