@@ -363,11 +363,100 @@ class AiSdkHearing:
             assert kind in {"start", "start-step", "source-url", "file", "data-annotation"}, chunk
 
 
+class AgUiHearing:
+    """Events of AG-UI, held against the rules of its client's `verifyEvents`, which throws where this asserts."""
+
+    def __init__(self) -> None:
+        self.ending: str | None = None
+        self.beats = 0
+        self.starts = 0
+        self.ids: list[str] = []
+        self._rest = b""
+        self._parts: list[list[str]] = []
+        self._said: dict[str, list[str]] = {}
+        self._open: set[str] = set()
+        self._spans: set[str] = set()
+        self._named: list[tuple[int, str, str]] = []
+
+    def feed(self, received: bytes) -> None:
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            if line.startswith(b":"):
+                self.beats += 1
+            elif line.startswith(b"id: "):
+                self.ids.append(line[4:].decode())
+            elif line:
+                assert line.startswith(b"data: ")
+                self._take(json.loads(line.removeprefix(b"data: ")))
+
+    def spoken(self) -> Spoken:
+        return [(kind, text) for kind, text in self._parts]
+
+    def calls(self) -> list[tuple[int, str, str]]:
+        return self._named
+
+    def _take(self, event: dict[str, Any]) -> None:
+        assert self.ending is None, event
+        match event["type"]:
+            case "RUN_STARTED":
+                self.starts += 1
+            case "RUN_ERROR":
+                assert isinstance(event["message"], str)
+                self.ending = {"attempt_restarted": "reset"}.get(event["code"], event["code"])
+            case "RUN_FINISHED":
+                assert not self._open | self._spans
+                self.ending = {"success": "done"}.get(event["outcome"]["type"], event["outcome"]["type"])
+            case "REASONING_START":
+                assert event["messageId"] not in self._spans
+                self._spans.add(event["messageId"])
+            case "REASONING_END":
+                self._spans.remove(event["messageId"])
+            case "MESSAGES_SNAPSHOT":
+                assert not self._open | self._spans
+                self._replace(event["messages"])
+            case "CUSTOM" | "REASONING_ENCRYPTED_VALUE":
+                pass
+            case kind:
+                self._piece(kind, event)
+
+    def _piece(self, kind: str, event: dict[str, Any]) -> None:
+        about = event["toolCallId"] if kind.startswith("TOOL_CALL") else event["messageId"]
+        if kind.endswith("_START"):
+            assert about not in self._open
+            self._open.add(about)
+            if about not in self._said:
+                self._begin(about, {"TEX": "text", "REA": "reasoning", "TOO": "tool_call"}[kind[:3]])
+                if kind == "TOOL_CALL_START":
+                    self._named.append((len(self._named), about, event["toolCallName"]))
+            return
+        assert about in self._open
+        if kind.endswith("_END"):
+            self._open.remove(about)
+        else:
+            assert kind.endswith(("_CONTENT", "_ARGS"))
+            self._said[about][1] += event["delta"]
+
+    def _begin(self, about: str, kind: str, text: str = "") -> None:
+        self._parts.append([kind, text])
+        self._said[about] = self._parts[-1]
+
+    def _replace(self, messages: list[dict[str, Any]]) -> None:
+        self._parts, self._said, self._named = [], {}, []
+        for message in messages:
+            if message["role"] in {"assistant", "reasoning"} and message["content"]:
+                kind = "text" if message["role"] == "assistant" else "reasoning"
+                self._begin(message["id"], kind, message["content"])
+            for call in message.get("toolCalls", ()):
+                self._begin(call["id"], "tool_call", call["function"]["arguments"])
+                self._named.append((len(self._named), call["id"], call["function"]["name"]))
+
+
 HEARINGS: Final[Mapping[str, Callable[[], Hearing]]] = {
     "sse": lambda: NativeHearing(SseParser()),
     "ndjson": lambda: NativeHearing(NdjsonParser()),
     "responses": ResponsesHearing,
     "prototype": PrototypeHearing,
+    "ag-ui": AgUiHearing,
     "anthropic": AnthropicHearing,
     "openai": OpenAiHearing,
     "openai-usage": lambda: OpenAiHearing(has_usage=True),

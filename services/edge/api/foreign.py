@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.edge.api.ag_ui.routes import AG_UI_API
 from services.edge.api.ai_sdk.routes import AI_SDK_API
 from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.anthropic.routes import ANTHROPIC_MESSAGES
@@ -10,4 +11,4 @@ from services.edge.api.openai_responses.routes import OPENAI_RESPONSES
 
 __all__ = ("FOREIGN_APIS",)
 
-FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, AI_SDK_API)
+FOREIGN_APIS: Final[tuple[ForeignApi, ...]] = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, AI_SDK_API, AG_UI_API)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from services.edge.wires.ag_ui.wire import AG_UI
 from services.edge.wires.ai_sdk.wire import AI_SDK, AI_SDK_6, AI_SDK_AGAIN, AI_SDK_ANEW
 from services.edge.wires.anthropic import ANTHROPIC
 from services.edge.wires.ndjson import NDJSON
@@ -48,6 +49,7 @@ class Wires:
 
 
 WIRES: Final = Wires(
+    AG_UI,
     AI_SDK,
     AI_SDK_AGAIN,
     AI_SDK_ANEW,

@@ -4,17 +4,17 @@ Their clients have no cursor: who comes back is told all from the start, in a me
 end for the end of the answer, so that there is none before `finish`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from services.edge.wires.ai_sdk import chunks
 from services.edge.wires.ai_sdk.chunks import chunk
 from services.edge.wires.ai_sdk.telling import Telling, told
 from services.edge.wires.notices import Gap, Gone, Heartbeat, Notice, Reset, Start
+from services.edge.wires.parts import events_of
 from services.edge.wires.wire import Unsayable, Wire, one_by_one
-from shared.log import events
-from shared.log.events import Event, LogEntry, json_line
+from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
 from shared.store.state import Meta
 
@@ -108,29 +108,10 @@ def _anew(message_id: str, goes_on: bool) -> bytes:
 def _retold(reset: Reset) -> bytes:
     state, said = Telling(""), []
     for part in reset.parts:
-        for event in _events_of(part):
+        for event in events_of(part):
             state, chunks_of = told(state, event)
             said.append(chunks_of)
     return b"".join(said)
-
-
-def _events_of(part: dict[str, Any]) -> Iterator[Event]:
-    """The events that would make this part."""
-    data = part.get("provider_data")
-    match part["type"]:
-        case "tool_call":
-            arguments = part["arguments"]
-            yield events.tool_call(part["index"], arguments, call_id=part["id"], name=part["name"], provider_data=data)
-        case "file":
-            fields = {name: part[name] for name in ("index", "media_type", "url")}
-            yield Event("file", json_line(fields), 1)
-        case kind:
-            if part["text"] or data is None:
-                yield events.delta(kind, part["text"])
-            for annotation in part.get("annotations", ()):
-                yield events.annotation(annotation)
-            if data is not None:
-                yield events.reasoning_end(data)
 
 
 AI_SDK: Final[Wire] = _AiSdk("ai-sdk", opening=_start)

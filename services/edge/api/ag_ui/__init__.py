@@ -1,0 +1,3 @@
+"""AG-UI: its route, requests and errors."""
+
+__all__ = ()
