@@ -14,6 +14,7 @@ from services.edge.api.answers.state import StateResponses
 from services.edge.api.answers.whole_answer import WholeAnswers
 from services.edge.api.foreign import FOREIGN_APIS
 from services.edge.api.readiness import Readiness
+from services.edge.api.several import routes as several
 from services.edge.delivery.delivery import Delivery
 from services.edge.pages import chat, reference
 from services.edge.streams import Streams
@@ -75,6 +76,7 @@ def create_app(
     app.state.readiness = Readiness(store, settings)
     app.state.streams, app.state.threads = streams, Threads(store, settings)
     app.include_router(routes.router)
+    app.include_router(several.router)
     app.include_router(operations.router)
     for api in FOREIGN_APIS:
         app.include_router(api.router)

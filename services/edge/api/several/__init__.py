@@ -1,0 +1,3 @@
+"""Several streams on one connection."""
+
+__all__ = ()
