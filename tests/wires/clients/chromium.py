@@ -21,7 +21,14 @@ __all__ = ("FLAGS", "blank", "bundled")
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
 WITHIN_S: Final = 40
-FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+FLAGS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    # The pages are put in place of what a server would say, and so are from nowhere; sockets to here would be refused.
+    "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets",
+)
 
 
 def bundled(program: Path, *, form: str = "iife") -> str:

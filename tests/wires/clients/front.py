@@ -20,8 +20,8 @@ Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Front:
     """A proxy. Its connections go to `ports` in turn; so many bytes of a body as `cuts` says pass, then it is cut.
 
-    Each answer of 200 takes the next of the cuts, until there are none. Every other one is a reset; the rest end
-    without a word, in the middle of a chunk. Whoever comes after a cut waits for `hold_s`.
+    Each answer that is no refusal takes the next of the cuts, until there are none. Every other one is a reset; the
+    rest end without a word, in the middle of a chunk. Whoever comes after a cut waits for `hold_s`.
     """
 
     def __init__(self, ports: Sequence[int], *, cuts: Sequence[int] = (), hold_s: float = 0) -> None:
@@ -59,12 +59,10 @@ class Front:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        target = self._ports[self.connections % len(self._ports)]
-        self.connections += 1
         try:
-            await asyncio.sleep(self._hold_s if self.cut else 0)
-            server = await asyncio.open_connection("127.0.0.1", target)
-            await self._pass((reader, writer), server)
+            # Browsers open connections that they may never use; such a one takes no turn.
+            if beginning := await reader.read(_CHUNK_BYTES):
+                await self._ask((reader, writer), beginning)
         except (OSError, asyncio.IncompleteReadError):
             _reset(writer)
         except asyncio.CancelledError:
@@ -72,6 +70,15 @@ class Front:
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
+            writer.close()
+
+    async def _ask(self, client: Pair, beginning: bytes) -> None:
+        target = self._ports[self.connections % len(self._ports)]
+        self.connections += 1
+        await asyncio.sleep(self._hold_s if self.cut else 0)
+        server = await asyncio.open_connection("127.0.0.1", target)
+        server[1].write(beginning)
+        await self._pass(client, server)
 
     async def _pass(self, client: Pair, server: Pair) -> None:
         """Until one side is through; then the other is told no more either."""
@@ -102,7 +109,7 @@ class Front:
     def _limit(self, head: bytes) -> int | None:
         """How much of the body may pass, if not all."""
         self._learn(head)
-        return self._cuts.pop(0) if self._cuts and self.statuses[-1:] == [200] else None
+        return self._cuts.pop(0) if self._cuts and self.statuses[-1] in {101, 200} else None
 
     def _learn(self, data: bytes) -> None:
         self.statuses += [int(status) for status in _STATUS.findall(data)]

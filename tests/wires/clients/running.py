@@ -14,6 +14,7 @@ __all__ = ("CLIENTS", "ClientMissing", "Program", "environment_of_clients", "nod
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
+PROGRAMS: Final = HERE / "programs"
 CLIENTS: Final = ROOT / ".venv" / "clients"
 _LINE_BYTES = 64 * 1024 * 1024
 
@@ -62,7 +63,7 @@ class Program:
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, limit=_LINE_BYTES,
-                cwd=self._folder, env=environment_of_clients() | {"PYTHONPATH": str(ROOT)},
+                cwd=self._folder, env=environment_of_clients() | {"PYTHONPATH": f"{ROOT}{os.pathsep}{PROGRAMS}"},
             )  # fmt: skip
         self._hearing = asyncio.create_task(self._hear())
 
@@ -98,17 +99,17 @@ def command_of(program: Mapping[str, Any], folder: Path) -> list[str]:
     """How a program is run. What Node runs is copied beside its packages, where it finds them."""
     match program["run"]:
         case "python" | "apart" as place:
-            return [str(_there(CLIENTS / place / "bin" / "python")), str(HERE / "programs" / program["program"])]
+            return [str(_there(CLIENTS / place / "bin" / "python")), str(PROGRAMS / program["program"])]
         case "node24" | "node20" as place:
             beside = folder / place
             if not beside.exists():
-                shutil.copytree(HERE / "programs", beside)
+                shutil.copytree(PROGRAMS, beside)
                 (beside / "node_modules").symlink_to(_there(CLIENTS / place / "node_modules"))
             return [str(node24()) if place == "node24" else _old_node(), str(beside / program["program"])]
         case "chromium":
             return [sys.executable, "-m", "tests.wires.clients.chromium", program["program"]]
         case "here":
-            return [sys.executable, str(HERE / "programs" / program["program"])]
+            return [sys.executable, str(PROGRAMS / program["program"])]
         case other:
             raise ValueError(f"unknown way to run a client: {other}")
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,10 +35,9 @@ STACK: Final[dict[str, Any]] = {
     "continuation": "prefill",
 }
 WITHIN_S: Final = 45.0
-# All programs start at once, with the short situations; a framework can take its time then.
+# All programs start at once, with a first short answer; a framework can take its time then.
 _STARTING_S: Final = 45.0
 CUTS: Final = 20
-_SHORT: Final = ("gap", "error first")
 _KILLED: Final = ("killed, continue", "killed, restart")
 # Chunks after which something happens: in the middle of the text, whatever is a third of it all.
 _SOME: Final = 175
@@ -48,12 +48,14 @@ def script_for(cell: Cell) -> Script:
     """What the provider says to this client."""
     mixed: dict[str, Any] = {"kinds": "mixed", "rate": 60}
     match cell.situation:
+        case "warm":
+            return Script(cell.key, chunks=6, kinds="mixed")
         case "uninterrupted" | "nothing active":
             return Script(cell.key, chunks=90, **mixed)
         case "cuts":
             return Script(cell.key, chunks=240, **mixed)
         case "drain":
-            return Script(cell.key, chunks=420, **mixed)
+            return Script(cell.key, chunks=600, **mixed)
         case "folding":
             return Script(cell.key, chunks=240, piece_bytes=60, **mixed)
         case "killed, continue" | "killed, restart":
@@ -78,6 +80,7 @@ class Play:
         self.script = script_for(cell)
         self.stream: str | None = None
         self.result: dict[str, Any] = {}
+        self.front: Front | None = None
         self._stack = stack
         self._store = store
         self._program = program
@@ -91,6 +94,7 @@ class Play:
                 self.stream = await self._begun()
             playing = asyncio.create_task(self._program.play(self._case(front), within_s=self._within_s))
             beside = asyncio.create_task(self._beside(front))
+            self.front = front
             try:
                 result = await playing
             finally:
@@ -102,7 +106,12 @@ class Play:
 
     @property
     def _within_s(self) -> float:
-        return WITHIN_S + (_STARTING_S if self.cell.situation in _SHORT else 0)
+        return WITHIN_S + (_STARTING_S if self.cell.situation == "warm" else 0)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether its client has been answered."""
+        return self.front is not None and bool(self.front.statuses)
 
     def _case(self, front: Front) -> dict[str, Any]:
         return {
@@ -184,12 +193,12 @@ async def play_all(cells: Sequence[Cell], stack: Stack, folder: Path) -> dict[Ce
     try:
         async with _programs(cells, folder) as programs:
             plays = [Play(cell, stack, store, programs[cell.client]) for cell in cells]
-            first = [play for play in plays if play.cell.situation in _SHORT]
             drained = [play for play in plays if play.cell.situation == "drain"]
             killed = [play for play in plays if play.cell.situation in _KILLED]
-            rest = [play for play in plays if play not in {*first, *drained, *killed}]
-            # When the short ones are through, all programs have started, so that the others keep step.
-            await _all(first)
+            rest = [play for play in plays if play not in {*drained, *killed}]
+            # A first answer for each, so that all have started and keep step.
+            first = {play.cell.client: replace(play.cell, situation="warm") for play in [*drained, *killed, *rest]}
+            await _all([Play(cell, stack, store, programs[cell.client]) for cell in first.values()])
             await asyncio.gather(_all(rest), _drain(drained, stack))
             await _kill(killed, stack)
     finally:
@@ -225,9 +234,11 @@ async def _kill(plays: Sequence[Play], stack: Stack) -> None:
 
 
 async def _until_told(plays: Sequence[Play], stack: Stack, chunks: int) -> None:
-    """Wait until the provider has said so much to all of them."""
+    """Wait until all of them are being read, and the provider has said so much to each."""
 
     async def told() -> bool:
+        if not all(play.is_reading for play in plays):
+            return False
         seen = await asyncio.to_thread(stack.provider.seen)
         return {play.script.key for play in plays} <= {one["key"] for one in seen if one["chunks"] >= chunks}
 

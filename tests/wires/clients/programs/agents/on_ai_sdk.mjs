@@ -3,7 +3,7 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { serve } from "./ways.mjs";
+import { serve } from "../ways.mjs";
 
 const add = tool({
   description: "The sum of two numbers.",

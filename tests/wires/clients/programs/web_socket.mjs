@@ -1,0 +1,4 @@
+// A browser's own WebSocket.
+import { reading } from "./socket.mjs";
+
+export const run = reading(globalThis.WebSocket);
