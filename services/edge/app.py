@@ -79,7 +79,7 @@ def create_app(
     app.include_router(several.router)
     app.include_router(operations.router)
     for api in FOREIGN_APIS:
-        app.include_router(api.router)
+        app.include_router(api.router, include_in_schema=False)  # described by those whose API it is
     problems.install(app)
     chat.install(app)
     if settings.docs:
