@@ -34,11 +34,11 @@ STACK: Final[dict[str, Any]] = {
     "edge_drain_s": 1,
     "continuation": "prefill",
 }
-WITHIN_S: Final = 45.0
+WITHIN_S: Final = 90.0
 # All programs start at once, with a first short answer; a framework can take its time then.
 _STARTING_S: Final = 45.0
 CUTS: Final = 20
-_AT_ONCE: Final = 100
+_AT_ONCE: Final = 30
 _KILLED: Final = ("killed, continue", "killed, restart")
 # Chunks after which something happens: in the middle of the text, whatever is a third of it all.
 _SOME: Final = 175

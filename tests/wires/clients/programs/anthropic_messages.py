@@ -10,7 +10,7 @@ CUT = {"ReadError", "RemoteProtocolError"}
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
-    client = anthropic.Anthropic(base_url=case["url"], api_key="none", max_retries=0, timeout=30)
+    client = anthropic.Anthropic(base_url=case["url"], api_key="none", max_retries=0, timeout=80)
     asked = {"model": case["model"], "max_tokens": 4096, "messages": [{"role": "user", "content": case["question"]}]}
     message, error, given = None, None, ""
     with client:

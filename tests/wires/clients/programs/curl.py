@@ -14,7 +14,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         command = ["curl", "-sN", "-w", "%{stderr}%{http_code}", "-H", "Accept: text/event-stream"]
         command += ["-H", f"Last-Event-ID: {cursor}"] if cursor else []
         command.append(f"{case['url']}/v1/streams/{case['stream']}/events")
-        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=80, check=False)
         codes.append(done.returncode)
         *blocks, _ = done.stdout.decode("utf-8", "ignore").split("\n\n")
         for block in blocks:

@@ -5,7 +5,7 @@ export { Message } from "./message.mjs";
 
 // Results only; what a package prints goes where complaints go.
 console.log = console.info = console.error;
-const MAX_MS = 30_000;
+const MAX_MS = 80_000;
 
 export function serve(run) {
   createInterface({ input: process.stdin }).on("line", async (line) => {
