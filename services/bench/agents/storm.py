@@ -18,7 +18,7 @@ from services.bench.mark import newest_ns
 
 __all__ = ("Storm",)
 
-_EVENT: Final = re.compile(rb'id: ((\d+)-(\d+)\.[0-9a-f]{8})\ndata: \{"type":"text","delta":"([^"]*)"\}\n\n')
+_EVENT: Final = re.compile(rb'data: \{"type":"text","delta":"([^"]*)"\}\nid: ((\d+)-(\d+)\.[0-9a-f]{8})\n\n')
 _BUFFER_BYTES: Final = 64 * 1024
 _PATIENCE_S: Final = 30.0
 
@@ -117,10 +117,10 @@ class Storm:
 
 def _check(reader: _Reader, event: re.Match[bytes]) -> None:
     """A size of text and two offsets: anything missing or given twice shows."""
-    offset, size = int(event[3]), len(event[4])
+    offset, size = int(event[4]), len(event[1])
     if reader.offset >= 0 and offset - size != reader.offset:
         reader.faults.append("missing" if offset - size > reader.offset else "twice")
-    reader.cursor, reader.offset = event[1].decode(), offset
+    reader.cursor, reader.offset = event[2].decode(), offset
 
 
 def _main() -> None:
