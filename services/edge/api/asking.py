@@ -25,7 +25,18 @@ from shared.errors import InvalidBody, TailraceError
 from shared.settings.settings import Settings
 from shared.store.calls import Interruption
 
-__all__ = ("answer_whole", "create_from", "follow", "poll", "settings_of", "streams_of", "threads_of", "validated")
+__all__ = (
+    "answer_whole",
+    "create_from",
+    "ends_with_connection",
+    "follow",
+    "names_stream",
+    "poll",
+    "settings_of",
+    "streams_of",
+    "threads_of",
+    "validated",
+)
 
 
 logger = logging.getLogger(__name__)
@@ -130,6 +141,16 @@ def _cancellation(request: Request, caller: Caller, stream_id: str) -> Callable[
             logger.warning("a stream whose client left was not cancelled: %s", error.message, extra={"id": stream_id})
 
     return cancel
+
+
+def names_stream(stream_id: str) -> dict[str, str]:
+    """Return the headers by which the answer to a create of another API names its stream."""
+    return {"x-tailrace-stream": stream_id, "location": f"/v1/streams/{stream_id}"}
+
+
+def ends_with_connection(request: Request) -> bool:
+    """Return whether the client wants the stream to be cancelled when it leaves."""
+    return request.headers.get("x-tailrace-cancel-on-disconnect") == "1"
 
 
 def streams_of(request: HTTPConnection) -> Streams:

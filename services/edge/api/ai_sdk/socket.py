@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.edge.access.caller import Caller, caller_of
 from services.edge.api.ai_sdk.request import MAX_ID_CHARS, chat_id_of, chat_request
+from services.edge.api.ai_sdk.routes import API_NAME
 from services.edge.api.asking import create_from, settings_of, streams_of, threads_of
 from services.edge.carriers.carrier import Disconnected, Headers, SlowReader
 from services.edge.carriers.uvicorn_protocol import CONNECTION_EXTENSION, DirectSocket
@@ -27,7 +28,6 @@ from shared.log.events import json_line
 
 __all__ = ("ChatSocket",)
 
-_API_NAME: Final = "ai-sdk"
 _BAD_MESSAGE, _RESTARTING = 4400, 1012
 _MOST_ANSWERS: Final = 16
 
@@ -181,7 +181,7 @@ class ChatSocket:
         request = chat_request(wanted, default_model=settings_of(self._request).default_model)
         created = await create_from(self._request, caller, request, json_line(wanted))
         if chat_id is not None:
-            await threads_of(self._request).lead(caller, _API_NAME, chat_id, created.id)
+            await threads_of(self._request).lead(caller, API_NAME, chat_id, created.id)
         return created.id
 
     async def _current(self, caller: Caller, asked: Mapping[str, Any]) -> str | None:
@@ -189,7 +189,7 @@ class ChatSocket:
         chat_id = chat_id_of(asked)
         if chat_id is None:
             raise InvalidRequest("id: which chat?", param="id")
-        stream_id = await threads_of(self._request).current(caller, _API_NAME, chat_id)
+        stream_id = await threads_of(self._request).current(caller, API_NAME, chat_id)
         if stream_id is None:
             return None
         try:

@@ -13,7 +13,7 @@ from services.edge.api.anthropic.errors import anthropic_shape
 from services.edge.api.anthropic.estimate import estimated_tokens
 from services.edge.api.anthropic.request import message_request
 from services.edge.api.asked import EventsAsked
-from services.edge.api.asking import answer_whole, follow, settings_of
+from services.edge.api.asking import answer_whole, ends_with_connection, follow, names_stream, settings_of
 from services.edge.api.body import read_json
 from services.edge.api.repeated import create_or_join
 from services.edge.wires.anthropic import ANTHROPIC
@@ -32,8 +32,8 @@ async def create_message(request: Request, caller: CallerOf) -> Response:
     is_streaming = bool(body.get("stream"))
     policy: Interruption | None = "continue_or_fail" if is_streaming else None
     created = await create_or_join(request, caller, asked, raw, interruption=policy)
-    headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
-    ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1"
+    headers = names_stream(created.id)
+    ends = ends_with_connection(request)
     if not is_streaming:
         return await answer_whole(request, caller, created.id, message_answer, headers=headers, cancel_on_leave=ends)
     events = EventsAsked(None, ANTHROPIC, is_named=True)

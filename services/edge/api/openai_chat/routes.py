@@ -9,7 +9,7 @@ from services.edge.access.caller import CallerOf
 from services.edge.api.answers.json_answer import json_answer
 from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.asked import EventsAsked
-from services.edge.api.asking import answer_whole, follow, settings_of
+from services.edge.api.asking import answer_whole, ends_with_connection, follow, names_stream, settings_of
 from services.edge.api.body import read_json
 from services.edge.api.openai_chat.answer import chat_completion
 from services.edge.api.openai_chat.errors import openai_shape
@@ -37,8 +37,8 @@ async def create_chat_completion(request: Request, caller: CallerOf) -> Response
     # Who is told an answer word by word here cannot be told that it begins anew.
     policy: Interruption | None = "continue_or_fail" if wants_stream(body) else None
     created = await create_or_join(request, caller, asked, raw, interruption=policy)
-    headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
-    ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1"
+    headers = names_stream(created.id)
+    ends = ends_with_connection(request)
     if not wants_stream(body):
         return await answer_whole(request, caller, created.id, chat_completion, headers=headers, cancel_on_leave=ends)
     events = EventsAsked(None, OPENAI_WITH_USAGE if wants_usage(body) else OPENAI, is_named=True)

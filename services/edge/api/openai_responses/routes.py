@@ -11,7 +11,7 @@ from services.edge.api.answers.json_answer import json_answer
 from services.edge.api.answers.shapes import ForeignApi
 from services.edge.api.answers.whole_answer import WholeAnswers
 from services.edge.api.asked import EventsAsked
-from services.edge.api.asking import answer_whole, follow, settings_of, streams_of
+from services.edge.api.asking import answer_whole, ends_with_connection, follow, names_stream, settings_of, streams_of
 from services.edge.api.body import read_json
 from services.edge.api.openai_chat.errors import openai_shape
 from services.edge.api.openai_responses.answer import asked_response, echoed, queued_response, stored_response
@@ -43,8 +43,8 @@ async def create_response(request: Request, caller: CallerOf) -> Response:
     # The frameworks on the SDKs keep what they were told, also of an item that was broken off.
     policy: Interruption | None = "continue_or_fail" if is_streaming and not is_background else None
     created = await create_or_join(request, caller, asked, raw, interruption=policy)
-    headers = {"x-tailrace-stream": created.id, "location": f"/v1/streams/{created.id}"}
-    ends = request.headers.get("x-tailrace-cancel-on-disconnect") == "1" and not is_background
+    headers = names_stream(created.id)
+    ends = ends_with_connection(request) and not is_background
     if is_streaming:
         events = EventsAsked(None, RESPONSES, is_named=True)
         return await follow(request, caller, created.id, events, headers=headers, cancel_on_leave=ends)
