@@ -1,19 +1,17 @@
 """One JSON object a line."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from services.edge.wires.native import told
 from services.edge.wires.notices import Gone, Notice
-from services.edge.wires.wire import Wire, WireState
+from services.edge.wires.wire import Stateless, Wire, WireState
 from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
-from shared.store.state import Meta
 
 __all__ = ("NDJSON",)
 
 
-class _Ndjson:
+class _Ndjson(Stateless):
     """One JSON object a line, the id inside it as `event_id`: a tool call has an `id` of its own."""
 
     name = "ndjson"
@@ -21,15 +19,7 @@ class _Ndjson:
     accepts: tuple[str, ...] = ("application/x-ndjson", "application/jsonl")
     example = '{"type":"text","delta":"Hello","event_id":"1-5.9f2c01ab"}\n'
     final = frozenset[type[Notice]]({Gone})
-    has_state = False
-    headers: tuple[tuple[bytes, bytes], ...] = ()
     retires = True
-
-    def begin(self, meta: Meta) -> WireState:
-        return None
-
-    def after(self, state: WireState, entries: Sequence[LogEntry]) -> WireState:
-        return None
 
     def opening(self, retry_ms: int) -> bytes:
         return b""
@@ -43,9 +33,6 @@ class _Ndjson:
     def notice(self, notice: Notice, state: WireState) -> bytes:
         event_id, data = told(notice)
         return data + b"\n" if event_id is None else _line(event_id, data)
-
-    def closing(self, state: WireState) -> bytes:
-        return b""
 
 
 def _line(event_id: str, data: bytes) -> bytes:

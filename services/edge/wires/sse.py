@@ -5,20 +5,18 @@ and not when the event is whole; a heartbeat is a line and no block, and `retry:
 event, as some tell their application of a block without data.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from services.edge.wires.native import told
 from services.edge.wires.notices import Gone, Heartbeat, Notice, Reconnect
-from services.edge.wires.wire import Wire, WireState
+from services.edge.wires.wire import Stateless, Wire, WireState
 from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
-from shared.store.state import Meta
 
 __all__ = ("SSE",)
 
 
-class _Sse:
+class _Sse(Stateless):
     """Server-sent events without `event:`, so that plain `EventSource.onmessage` sees everything."""
 
     name = "sse"
@@ -26,15 +24,7 @@ class _Sse:
     accepts: tuple[str, ...] = ("text/event-stream",)
     example = 'data: {"type":"text","delta":"Hello"}\nid: 1-5.9f2c01ab\n\n'
     final = frozenset[type[Notice]]({Gone})
-    has_state = False
-    headers: tuple[tuple[bytes, bytes], ...] = ()
     retires = True
-
-    def begin(self, meta: Meta) -> WireState:
-        return None
-
-    def after(self, state: WireState, entries: Sequence[LogEntry]) -> WireState:
-        return None
 
     def opening(self, retry_ms: int) -> bytes:
         return b"retry: %d\n" % retry_ms
@@ -52,9 +42,6 @@ class _Sse:
         before = self.opening(notice.retry_ms) if isinstance(notice, Reconnect) else b""
         after = b"" if event_id is None else b"id: %b\n" % event_id.encode()
         return b"%bdata: %b\n%b\n" % (before, data, after)
-
-    def closing(self, state: WireState) -> bytes:
-        return b""
 
 
 def _sse_delta(entry_id: bytes, nonce: bytes, kind: bytes, line: bytes) -> bytes:

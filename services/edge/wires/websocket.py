@@ -3,19 +3,18 @@
 A message is framed here, because a server's frames are not masked: the bytes of one event are the same on every socket.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from struct import pack
 from typing import Final
 
 from services.edge.wires.native import told
 from services.edge.wires.notices import Gone, Heartbeat, Notice, Start
-from services.edge.wires.wire import Wire, WireState
+from services.edge.wires.wire import Stateless, Wire, WireState
 from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
 from shared.log.position import Position
 from shared.log.slicing import after, is_inside_character, until
-from shared.store.state import Meta
 
 __all__ = ("WEBSOCKET", "WebSocketWire", "text_frame")
 
@@ -26,7 +25,7 @@ _TEXT: Final = 0x81
 _SHORT, _MEDIUM = 126, 65_536
 
 
-class WebSocketWire:
+class WebSocketWire(Stateless):
     """The events of one stream as messages. All of one stream are equal, whoever made them, and share their bytes."""
 
     name = "websocket"
@@ -34,8 +33,6 @@ class WebSocketWire:
     accepts: tuple[str, ...] = ()
     example = '{"type":"text","delta":"Hello","stream":"0b5c…","event_id":"1-5.9f2c01ab"}'
     final = frozenset[type[Notice]]({Gone})
-    has_state = False
-    headers: tuple[tuple[bytes, bytes], ...] = ()
     retires = True
 
     def __init__(self, stream_id: str = "") -> None:
@@ -46,12 +43,6 @@ class WebSocketWire:
 
     def __hash__(self) -> int:
         return hash(self.name)
-
-    def begin(self, meta: Meta) -> WireState:
-        return None
-
-    def after(self, state: WireState, entries: Sequence[LogEntry]) -> WireState:
-        return None
 
     def opening(self, retry_ms: int) -> bytes:
         return b""
@@ -73,9 +64,6 @@ class WebSocketWire:
         if isinstance(notice, Heartbeat | Start):
             return text_frame(data)  # the one is about no stream, and the other names it
         return text_frame(self._message(data, event_id))
-
-    def closing(self, state: WireState) -> bytes:
-        return b""
 
     def _message(self, data: bytes, event_id: str | None) -> bytes:
         cursor = b"" if event_id is None else b',"event_id":"%b"' % event_id.encode()

@@ -11,7 +11,7 @@ from shared.log.events import LogEntry
 from shared.log.page import DeltaPage
 from shared.store.state import Meta
 
-__all__ = ("Unsayable", "Wire", "WireState", "one_by_one")
+__all__ = ("Stateless", "Unsayable", "Wire", "WireState", "one_by_one")
 
 # What a wire knows of the log before an event: open parts, calls that were counted, the stream's own words. It is
 # immutable, only its wire looks inside, and it is None for wires whose frames depend on nothing but their event.
@@ -75,6 +75,22 @@ class Wire(Protocol):
     def closing(self, state: WireState) -> bytes:
         """Return the bytes that end a response after the last event of its stream."""
         ...
+
+
+class Stateless:
+    """The part of a wire whose frames depend on nothing but their event."""
+
+    has_state = False
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def begin(self, meta: Meta) -> WireState:
+        return None
+
+    def after(self, state: WireState, entries: Sequence[LogEntry]) -> WireState:
+        return None
+
+    def closing(self, state: WireState) -> bytes:
+        return b""
 
 
 def one_by_one(wire: Wire, page: DeltaPage, nonce: bytes, state: WireState) -> bytes:
